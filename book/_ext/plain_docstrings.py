@@ -1,0 +1,34 @@
+"""Let docstrings stay readable in a terminal: a volume ``|m|`` or ``size``^3 is meant as it stands, not as markup."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+CODE = re.compile(r"(``.*?``|:\w+:`.*?`|`.*?`)")
+
+
+def escape(line: str) -> str:
+    """Escape what reStructuredText would take for a substitution or an unfinished literal."""
+    parts = CODE.split(line)
+    parts[::2] = [part.replace("|", r"\|") for part in parts[::2]]
+    return re.sub(r"(``[^`]+``)(?=[\w^])", r"\1\\ ", "".join(parts))
+
+
+def process(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    """Escape the lines of one docstring in place; formulas and examples are left alone."""
+    formula = -1  # indentation of the math directive that we are in, or -1
+    for k, line in enumerate(lines):
+        indent = len(line) - len(line.lstrip())
+        if line.lstrip().startswith(".. math::"):
+            formula = indent
+        elif line.strip() and formula >= 0 and indent <= formula:
+            formula = -1
+        if formula < 0 and not line.lstrip().startswith((">>>", "...")):
+            lines[k] = escape(line)
+
+
+def setup(app: Any) -> dict[str, bool]:
+    """Connect to autodoc."""
+    app.connect("autodoc-process-docstring", process)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

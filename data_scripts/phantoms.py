@@ -1,0 +1,33 @@
+"""Make CT-like phantoms of kidney, aorta and oesophagus from a seed: no network, no download.
+
+    python data_scripts/phantoms.py --size 32 --cases 75 --seed 1 [--out data/phantoms-32-75-1]
+
+Run it again at any time: phantoms that are there are kept. Everything it does is in noisyseg.data.phantom_set.
+"""
+
+import argparse
+import sys
+
+from noisyseg.data.phantom_set import folder_name, prepare
+
+
+def main() -> int:
+    """Parse the command line and make the data set."""
+    parser = argparse.ArgumentParser(description="Make a set of phantoms.")
+    parser.add_argument("--size", type=int, default=64, help="voxels per side of the 192 mm patch (%(default)s)")
+    parser.add_argument("--cases", type=int, default=400, help="phantoms per organ (%(default)s)")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the set (%(default)s)")
+    parser.add_argument("--out", help="folder of the patches (data/phantoms-SIZE-CASES-SEED)")
+    arguments = parser.parse_args()
+    numbers = (arguments.size, arguments.cases, arguments.seed)
+    try:
+        made = prepare(arguments.out or f"data/{folder_name(*numbers)}", *numbers)
+    except (ValueError, OSError) as error:
+        print(f"phantoms.py: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+    print(f"{made.folder}: {', '.join(made.manifest['organs'])}, SHA-256 {made.digest[:12]}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

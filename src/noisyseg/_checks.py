@@ -1,0 +1,159 @@
+"""Input checks and block-wise access shared by the core modules.
+
+Every check raises a `ValueError` that names the argument, what was found and what is expected. NumPy arrays
+and torch tensors are both served; torch is never imported here, only looked up among the loaded modules.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+# Elements per block: small enough for the second-level cache in float64, large enough to hide Python's overhead.
+BLOCK = 1 << 15
+DEVICE_BLOCK = 1 << 24  # on an accelerator a block has to hide a kernel launch instead
+
+Array = Any  # numpy.ndarray or torch.Tensor
+
+
+def is_tensor(x: object) -> bool:
+    """Whether `x` is a torch tensor, without importing torch."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(x, torch.Tensor)
+
+
+def host_view(x: Array) -> Array:
+    """Give `x` as a NumPy array where that costs no copy of a device tensor, else `x` itself.
+
+    Tensors in main memory share their memory with the result (bfloat16 and other types unknown to NumPy are
+    converted); tensors on an accelerator are returned as they are, detached.
+    """
+    if not is_tensor(x):
+        return x
+    x = x.detach()
+    if x.device.type != "cpu":
+        return x
+    try:
+        return x.numpy()
+    except TypeError:
+        return x.float().numpy()  # exact: every such type is narrower than float32
+
+
+def like(result: np.ndarray, x: Array) -> Array:
+    """Give the NumPy array `result` back in the kind of `x` (for tensors in main memory: without a copy)."""
+    return sys.modules["torch"].from_numpy(result) if is_tensor(x) else result
+
+
+def check_array(name: str, x: Array) -> Array:
+    """Give `x` as a real array or tensor with at least one axis and one element, or raise `ValueError`."""
+    if is_tensor(x):
+        real = not x.is_complex()
+        dtype = x.dtype
+    else:
+        try:
+            x = np.asarray(x)
+        except ValueError as error:
+            raise ValueError(f"{name}: expected an array of numbers, could not read one: {error}") from None
+        real = x.dtype.kind in "biuf"
+        dtype = x.dtype
+    if not real:
+        raise ValueError(f"{name}: expected an array of booleans or real numbers, got dtype {dtype}")
+    if x.ndim == 0:
+        raise ValueError(f"{name}: expected an array with at least one axis, got a single number of shape ()")
+    if math.prod(x.shape) == 0:
+        raise ValueError(f"{name}: expected at least one voxel, got an empty array of shape {tuple(x.shape)}")
+    return x
+
+
+def check_same(name_x: str, x: Array, name_y: str, y: Array) -> None:
+    """Raise `ValueError` unless `x` and `y` have the same kind, device and shape."""
+    if is_tensor(x) != is_tensor(y):
+        raise ValueError(
+            f"{name_x} and {name_y}: expected two NumPy arrays or two torch tensors, "
+            f"got {type(x).__name__} and {type(y).__name__}"
+        )
+    if is_tensor(x) and x.device != y.device:
+        raise ValueError(f"{name_x} and {name_y}: expected the same device, got {x.device} and {y.device}")
+    if tuple(x.shape) != tuple(y.shape):
+        raise ValueError(f"{name_x} and {name_y}: expected the same shape, got {tuple(x.shape)} and {tuple(y.shape)}")
+
+
+def blocks(*arrays: Array) -> Iterator[tuple[Array, ...]]:
+    """Walk through arrays of one shape together, as one-dimensional float64 blocks.
+
+    At most one block of each array is ever converted, so the extra memory does not grow with the image. The
+    blocks may share memory with the arrays or with each other's successors: read them, do not keep or change them.
+    """
+    if is_tensor(arrays[0]):
+        flat = [x.reshape(-1) for x in arrays]
+        for start in range(0, flat[0].numel(), DEVICE_BLOCK):
+            yield tuple(x[start : start + DEVICE_BLOCK].double() for x in flat)
+        return
+    iterator = np.nditer(
+        list(arrays),
+        flags=["external_loop", "buffered"],
+        op_dtypes=[np.dtype(np.float64)] * len(arrays),
+        casting="same_kind",
+        order="K",
+        buffersize=BLOCK,
+    )
+    for item in iterator:
+        yield item if isinstance(item, tuple) else (item,)
+
+
+def check_unit_block(name: str, block: Array, shape: Sequence[int]) -> None:
+    """Raise `ValueError` if a block of array `name` holds a NaN or a value outside [0, 1]."""
+    low, high = float(block.min()), float(block.max())  # either is NaN where the block holds one
+    if low >= 0.0 and high <= 1.0:
+        return
+    value = low if not low >= 0.0 else high
+    raise ValueError(f"{name} (shape {tuple(shape)}): expected values in [0, 1], found {value!r}")
+
+
+def check_binary_block(name: str, block: Array, shape: Sequence[int]) -> None:
+    """Raise `ValueError` if a block of array `name` holds anything but 0 and 1."""
+    wrong = (block != 0) & (block != 1)
+    if bool(wrong.any()):
+        raise ValueError(
+            f"{name} (shape {tuple(shape)}): expected a binary array of 0 and 1, found {float(block[wrong][0])!r}"
+        )
+
+
+def check_label(name: str, label: Array) -> Array:
+    """Give `label` as an array, or raise `ValueError` unless it is non-empty and holds 0 and 1 only."""
+    label = check_array(name, label)
+    view = host_view(label)
+    if "bool" in str(view.dtype):
+        return label
+    if not is_tensor(view) and view.dtype.kind in "iu" and view.min() >= 0 and view.max() <= 1:
+        return label
+    for (block,) in blocks(view):
+        check_binary_block(name, block, label.shape)
+    return label
+
+
+def per_axis(name: str, value: Any, n: int | None = None, *, positive: bool = False) -> tuple[float, ...]:
+    """Give `value`, a number or one number per axis, as a tuple of finite floats.
+
+    With `n` the tuple has exactly `n` entries. Negative numbers are refused, with `positive` zero as well.
+    """
+    try:
+        numbers = tuple(float(v) for v in np.atleast_1d(np.asarray(value, dtype=np.float64)))
+    except (TypeError, ValueError):
+        raise ValueError(f"{name}: expected a number or one number per axis, got {value!r}") from None
+    wanted = "positive" if positive else "non-negative"
+    if not numbers:
+        raise ValueError(f"{name}: expected a {wanted} number or one per axis, got none")
+    for v in numbers:
+        if not math.isfinite(v) or v < 0 or (positive and v == 0):
+            raise ValueError(f"{name}: expected finite {wanted} numbers, got {v!r}")
+    if n is not None:
+        if len(numbers) == 1:
+            numbers *= n
+        if len(numbers) != n:
+            raise ValueError(f"{name}: expected one number or one for each of the {n} axes, got {len(numbers)}")
+    return numbers

@@ -1,0 +1,101 @@
+"""What the figures of `plots.py` share: colours, parameters, panels with one legend, and the checks of tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+METHODS = ("CE(0)", "SD(0)", "CE(*)")
+COLOURS = {"CE(0)": "#0072B2", "SD(0)": "#D55E00", "CE(*)": "#009E73", "ceiling": "#444444"}
+LOSSES = {"ce": ("cross-entropy", COLOURS["CE(0)"]), "sd": ("soft-Dice", COLOURS["SD(0)"])}
+MARKERS = {"CE(0)": "o", "SD(0)": "s", "CE(*)": "^"}
+DIFFERENCES = {"CE(*)-CE(0)": ("^", "#009E73"), "SD(0)-CE(0)": ("s", "#D55E00"), "CE(*)-SD(0)": ("D", "#CC79A7")}
+_RC: Any = {
+    "figure.dpi": 110,
+    "figure.constrained_layout.use": True,
+    "font.size": 10,
+    "axes.titlesize": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.25,
+    "lines.linewidth": 1.6,
+    "legend.frameon": False,
+    "image.interpolation": "nearest",
+}
+
+
+@contextmanager
+def figure_style() -> Iterator[None]:
+    """Set the book's matplotlib parameters inside a ``with`` block and put the old ones back afterwards.
+
+    Examples
+    --------
+    >>> import matplotlib as mpl
+    >>> before = mpl.rcParams["font.size"]
+    >>> with figure_style():
+    ...     inside = mpl.rcParams["axes.spines.top"]
+    >>> inside, mpl.rcParams["font.size"] == before
+    (False, True)
+    """
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(_RC)
+        yield
+
+
+def new_figure(width: float, height: float, rows: int, columns: int) -> tuple[Figure, np.ndarray]:
+    """Return a figure that no global registry knows, and its axes as a rows x columns array."""
+    figure = Figure(figsize=(width, height))
+    FigureCanvasAgg(figure)
+    return figure, figure.subplots(rows, columns, squeeze=False)
+
+
+def panels(table: Any, draw: Callable[[Axes, Any, str], None], ylabel: str, xlabel: str = "noise strength a") -> Figure:
+    """Draw one panel an organ, with one legend for the figure."""
+    organs = list(dict.fromkeys(table["organ"]))
+    columns = 2 if len(organs) == 4 else min(len(organs), 3)
+    rows = -(-len(organs) // columns)
+    with figure_style():
+        figure, axes = new_figure(max(2.9 * columns, 4.2) + 1.7, 2.9 * rows + 0.2, rows, columns)
+        entries: dict[str, Any] = {}
+        for k, ax in enumerate(axes.flat):
+            if k >= len(organs):
+                ax.remove()
+                continue
+            draw(ax, table[table["organ"] == organs[k]], organs[k])
+            ax.set(title=organs[k], xlabel=xlabel)
+            if k % columns == 0:
+                ax.set_ylabel(ylabel)
+            entries.update(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
+        figure.legend(entries.values(), entries.keys(), loc="outside right center")
+    return figure
+
+
+def bars(rows: Any, mid: str, lo: str, hi: str) -> np.ndarray:
+    """Return the lengths of the error bars below and above; rounding may not make them negative."""
+    return np.maximum([rows[mid] - rows[lo], rows[hi] - rows[mid]], 0.0)
+
+
+def spacing(a: Any) -> float:
+    """Return the smallest distance between two noise strengths, or a small one where there is a single strength."""
+    steps = np.diff(np.unique(a))
+    return float(steps.min()) if len(steps) else 0.01
+
+
+def need(name: str, table: pd.DataFrame, columns: Sequence[str]) -> Any:
+    """Return the table, or refuse it where it is empty or lacks a column."""
+    missing = [c for c in columns if c not in table.columns]
+    if missing:
+        raise ValueError(f"{name}: found columns {list(table.columns)}; expected also {missing}")
+    if table.empty:
+        raise ValueError(f"{name}: found an empty table; expected at least one row")
+    return table

@@ -1,0 +1,232 @@
+r"""The search behind `noisyseg.dice_threshold`: sup_s D_m(s) / 2 without sorting, without a copy, without rounding.
+
+Write S(t) and C(t) for the sum and the number of the voxels with m >= t, V for the sum of m, and f(t) = S / (C + V),
+half the Dice of the mask m >= t. The function phi(t) = S(t) - t (C(t) + V) is convex and decreasing, and the wanted t* is
+its root. f(t) is Newton's step: it never passes t*, and it is t* once it no longer rises. Rounding does no harm: from
+phi(t) >= (t* - t) (C(t*) + V) a t with f(t) = (1 + e) t has t* - t <= e t (C(t) + V) / V, and t (C(t) + V) <= 2 V.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
+from typing import Any
+
+import numpy as np
+
+from ._checks import DEVICE_BLOCK, Array, check_unit_block, host_view, is_tensor
+
+BLOCK = 1 << 16  # voxels per block: the block and its float64 copy fit the second-level cache
+SHARE = 1 << 21  # voxels that are worth a thread of their own
+SAMPLE = 1 << 14  # voxels looked at to guess t*
+ROW = 1 << 12  # length of one float64 dot product: short, so that its rounding stays near that of a pairwise sum
+
+
+def supremum(m: Array) -> float:
+    """Compute sup_s D_m(s) / 2 for a checked array, refusing NaN and values outside [0, 1]."""
+    view = host_view(m)
+    if is_tensor(view):
+        return _on_device(view)
+    if view.dtype.kind != "f":  # a label: its own mask has Dice 1, also when it is empty
+        check_unit_block("m", view, view.shape)
+        return 0.5
+    if view.dtype.itemsize > 8:
+        view = view.astype(np.float64)
+    if view.dtype.itemsize == 2:
+        return _by_histogram(view)
+    return _by_window(view)
+
+
+def _native_blocks(m: np.ndarray) -> Iterator[Any]:
+    """Walk through an array of any layout in contiguous one-dimensional blocks of native byte order."""
+    native = m.dtype.newbyteorder("=")
+    flat = m.ravel(order="K") if m.flags.forc else None
+    if flat is not None and m.dtype == native:
+        for start in range(0, flat.size, BLOCK):
+            yield flat[start : start + BLOCK]
+    else:
+        yield from np.nditer(
+            m, flags=["external_loop", "buffered"], op_dtypes=[native], casting="equiv", order="K", buffersize=BLOCK
+        )
+
+
+def _bit_blocks(m: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
+    """Give (values, bit patterns, largest pattern) of every block, checked to lie in [0, 1].
+
+    Non-negative floats are ordered as their bit patterns are, and NaN and negative numbers have larger patterns than 1:
+    one integer maximum checks a block, and comparisons are exact and fast in every dtype.
+    """
+    pattern = np.dtype(f"u{m.dtype.itemsize}")
+    one = int(np.ones(1, dtype=m.dtype.newbyteorder("=")).view(pattern)[0])
+    for values in _native_blocks(m):
+        bits = values.view(pattern)
+        top = int(bits.max())
+        if top > one:
+            check_unit_block("m", values, m.shape)
+            values = abs(values)  # what is left is -0.0
+            bits = values.view(pattern)
+            top = int(bits.max())
+        yield values, bits, top
+
+
+def _by_histogram(m: np.ndarray) -> float:
+    """Search float16 by counting its 15,361 values in [0, 1]; every sum is exact in float64."""
+    levels = np.arange(0x3C01, dtype=np.uint16).view(np.float16).astype(np.float64)
+    counts = np.zeros(levels.size, dtype=np.int64)
+    for _, bits, top in _bit_blocks(m):
+        counts[: top + 1] += np.bincount(bits, minlength=top + 1)
+    below = np.cumsum(counts[::-1])
+    sums = np.cumsum((counts * levels)[::-1])
+    return min(0.5, float((sums / (below + sums[-1])).max())) if sums[-1] > 0 else 0.5
+
+
+def _dot(x: np.ndarray, y: np.ndarray) -> float:
+    head = x.size - x.size % ROW
+    rows = np.vecdot(x[:head].reshape(-1, ROW), y[:head].reshape(-1, ROW))
+    return float(rows.sum() + np.dot(x[head:], y[head:]))
+
+
+def _tail(
+    m: np.ndarray, low: float, high: float, total: float | None = None
+) -> tuple[float, float, int, np.ndarray | None]:
+    """Give V (unless given as `total`), S(high), C(high) and, if they are few, the values in [low, high).
+
+    A large contiguous array is shared between the processor's cores. Blocks are the same however it is shared, and
+    `fsum` does not depend on their order, so neither does a bit of the result.
+    """
+    parts = [m]
+    if m.flags.forc and m.size >= 2 * SHARE:
+        flat = m.ravel(order="K")
+        workers = min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, 8)
+        step = math.ceil(m.size / BLOCK / min(workers, m.size // SHARE)) * BLOCK
+        parts = [flat[start : start + step] for start in range(0, m.size, step)]
+    limit = max(m.size // (4 * len(parts)), 4 * SAMPLE)
+    if len(parts) == 1:
+        results = [_walk(m, low, high, total is None, limit)]
+    else:
+        with ThreadPoolExecutor(len(parts)) as pool:
+            results = list(pool.map(lambda part: _walk(part, low, high, total is None, limit), parts))
+    totals, sums, counts, windows = zip(*results, strict=True)
+    few = [w for w in windows if w is not None]
+    return (
+        math.fsum(chain(*totals)) if total is None else total,
+        math.fsum(chain(*sums)),
+        sum(counts),
+        np.concatenate(few) if len(few) == len(windows) else None,
+    )
+
+
+def _walk(
+    m: np.ndarray, low: float, high: float, with_total: bool, limit: int
+) -> tuple[list[float], list[float], int, np.ndarray | None]:
+    """Walk through one part of the image for `_tail`; the sums are given block by block."""
+    pattern = np.dtype(f"u{m.dtype.itemsize}")
+    low_bits, high_bits = (_at_least(t, m.dtype).view(pattern) for t in (low, high))
+    buffer, weights, ones = np.empty(BLOCK), np.empty(BLOCK), np.ones(BLOCK)
+    totals: list[float] = []
+    sums: list[float] = []
+    window = [np.empty(0, m.dtype.newbyteorder("="))]
+    count = kept = 0
+    for values, bits, top in _bit_blocks(m):
+        n = values.size
+        if top == 0 or (top < low_bits and not with_total):
+            continue
+        x = values
+        if x.dtype != np.float64:
+            x = buffer[:n]
+            np.copyto(x, values)
+        if with_total:
+            totals.append(_dot(x, ones[:n]))
+        if top < low_bits:
+            continue
+        above = bits >= high_bits
+        found = np.count_nonzero(above)
+        if found:
+            count += int(found)
+            np.copyto(weights[:n], above)
+            sums.append(_dot(x, weights[:n]))
+        if low_bits < high_bits and kept <= limit:
+            inside = np.flatnonzero((bits >= low_bits) > above)
+            kept += inside.size
+            window.append(values[inside])
+    return totals, sums, count, np.concatenate(window) if kept <= limit else None
+
+
+def _at_least(t: float, dtype: np.dtype) -> np.ndarray:
+    """Give the smallest number of the dtype that is at least t, so that comparing with it compares with t."""
+    level = np.asarray(t, dtype=dtype.newbyteorder("="))
+    return level if float(level) >= t else np.nextafter(level, np.ones_like(level))
+
+
+def _guess(m: np.ndarray) -> tuple[float, float]:
+    """Guess a window that holds t*, from a sample of the voxels: its own threshold and four standard errors."""
+    if m.size <= 4 * SAMPLE:
+        return 0.0, 0.75  # small: hold every value
+    step = 0.6180339887498949  # multiples of the golden section are even over the image and follow no axis
+    index = (np.arange(SAMPLE) * step % 1.0 * m.size).astype(np.int64)
+    x = (m.ravel(order="K") if m.flags.forc else m).flat[index].astype(np.float64)
+    x = np.sort(x[(x >= 0) & (x <= 1)])[::-1]  # wrong values are reported by the walk
+    total = x.sum()
+    if not total > 0:
+        return 0.25, 0.25
+    k = np.arange(1, x.size + 1)
+    t = float((np.cumsum(x) / (k + total)).max())
+    chosen = x >= t
+    error = (x * chosen - t * (chosen + x)).std() * math.sqrt(x.size) / (chosen.sum() + total)
+    return max(t - 4 * error, t / 2), min(t + 4 * error, 0.75)
+
+
+def _by_window(m: np.ndarray) -> float:
+    """Search float32 and float64: one walk with a guessed window, then Newton's steps within it."""
+    low, high = _guess(m)
+    total, above, count, window = _tail(m, low, high)
+    if total == 0.0:
+        return 0.5
+    t = above / (count + total)
+    if window is not None:
+        best, t, attained = t, low, False
+        while low <= t <= high:
+            inside = window[window >= _at_least(t, window.dtype)].astype(np.float64)
+            step = (above + float(inside.sum())) / (count + inside.size + total)
+            if step == t or (step < t and attained):
+                return _settled(t, m)
+            t, attained = step, True
+        t = max(t, best)
+    while True:  # the guess was wrong: go on from the best value found, a walk for every step
+        _, above, count, _ = _tail(m, t, t, total)
+        step = above / (count + total)
+        if step <= t:
+            return _settled(t, m)
+        t = step
+
+
+def _settled(t: float, m: Array) -> float:
+    """Keep the rounding of t from passing what t* cannot pass: 1/2, and the largest value where that is tiny."""
+    return min(t, 0.5, float(m.max()) if t < 1e-12 else 0.5)
+
+
+def _on_device(m: Array) -> float:
+    """Search a tensor on an accelerator: Newton's steps from the lower end of the window, in blocks."""
+    flat = m.reshape(-1)
+    blocks = [flat[start : start + DEVICE_BLOCK] for start in range(0, flat.numel(), DEVICE_BLOCK)]
+    for block in blocks:
+        check_unit_block("m", block, m.shape)
+    total = math.fsum(float(block.double().sum()) for block in blocks)
+    if total == 0.0:
+        return 0.5
+    t = total / (flat.numel() + total)
+    level = 0.5
+    while True:
+        sums, count = [], 0
+        for block in blocks:
+            x = block.double()
+            chosen = x >= level
+            count += int(chosen.sum())
+            sums.append(float((x * chosen).sum()))
+        step = math.fsum(sums) / (count + total)
+        if step <= t and level == t:
+            return _settled(t, flat)
+        level = t = max(t, step)

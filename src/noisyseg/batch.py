@@ -1,0 +1,178 @@
+"""Batch: papermill for one notebook, Snakemake for the grid (book chapter *Reproduce*)."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import filelock
+
+from noisyseg.config import Preset, RunConfig
+from noisyseg.data import hippocampus, phantom_set
+from noisyseg.data.cases import CaseSet
+from noisyseg.paths import atomic_write, project_root
+
+
+class BatchError(RuntimeError):
+    """A step of a batch failed; the message is for the person who started it."""
+
+
+def prepare_data(preset: Preset, data: str | os.PathLike[str], source: str | None) -> list[CaseSet]:
+    """Make the data sets that a preset needs, below ``data``; finished ones are opened."""
+    sets = {}
+    for config in preset.runs():
+        if config.data_folder in sets:
+            continue
+        folder = Path(data) / config.data_folder
+        if config.dataset == "totalsegmentator":
+            if not (folder / "manifest.json").is_file():
+                raise BatchError(
+                    f"preset {preset.name} needs {folder}: no script of this version cuts TotalSegmentator's patches yet; "
+                    "put a folder in the format of noisyseg.data.cases there, with the organs of the preset"
+                )
+            sets[config.data_folder] = CaseSet(folder)
+        elif config.dataset == "hippocampus":
+            sets[config.data_folder] = hippocampus.prepare(folder, source)
+        else:
+            numbers = (config.phantom_size, config.phantom_cases, config.phantom_seed)
+            sets[config.data_folder] = phantom_set.prepare(folder, *numbers)
+    return list(sets.values())
+
+
+def execute_notebook(template: str, target: str | os.PathLike[str], parameters: dict[str, Any]) -> None:
+    """Execute ``notebooks/templates/<template>.ipynb`` with papermill, in a kernel of its own, as ``target``.
+
+    What the notebook prints appears on standard error as it comes. ``target`` is the record: it is there, with the
+    error in it, also when a cell fails.
+
+    Raises
+    ------
+    BatchError
+        If a cell raises: the error's type and message in one line, and where the notebook is.
+    """
+    import papermill
+    from papermill.exceptions import PapermillExecutionError
+
+    path = project_root() / "notebooks" / "templates" / f"{template}.ipynb"
+    known = papermill.inspect_notebook(str(path))
+    unknown = sorted(set(parameters) - set(known))
+    if unknown:
+        raise BatchError(f"{template}.ipynb has no parameter {unknown[0]!r}; it has {', '.join(known)}")
+    Path(target).parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(target).with_suffix(f".{os.getpid()}.part.ipynb")
+    try:
+        with warnings.catch_warnings():
+            # nbformat's and jupyter_client's own deprecations are no business of the person at the terminal.
+            warnings.simplefilter("ignore")
+            papermill.execute_notebook(
+                str(path),
+                str(temporary),
+                parameters,
+                kernel_name="python3",
+                progress_bar=False,
+                stdout_file=sys.stderr,
+                cwd=str(Path.cwd()),
+                extra_arguments=["--log-level=ERROR"],
+            )
+    except PapermillExecutionError as error:
+        raise BatchError(f"{error.ename}: {' '.join(str(error.evalue).split())} (notebook: {target})") from error
+    finally:
+        if temporary.exists():
+            os.replace(temporary, target)
+
+
+def run_notebook(preset: str, config: RunConfig, name: str, data: str, runs: str) -> Path:
+    """Execute one training run through its notebook; return the run's folder."""
+    folder = Path(runs) / name / config.folder
+    point = {axis: getattr(config, axis) for axis in ("organ", "a", "loss", "fold", "model")}
+    folder.mkdir(parents=True, exist_ok=True)
+    # The kernel inherits these: runs side by side do not fight for cores, and sums are added up in one order everywhere.
+    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[variable] = str(config.threads)
+    try:
+        execute_notebook("training_run", folder / "run.ipynb", {"preset": preset, **point, "data": data, "runs": runs})
+    except BatchError as error:
+        # Also failures outside execute(), such as a kernel that died, are then seen by `noisyseg status`.
+        atomic_write(folder / "failure.txt", f"{error}\n")
+        raise
+    return folder
+
+
+def failures(preset: Preset, runs: str | os.PathLike[str]) -> list[str]:
+    """One line for every run of the preset whose last attempt failed."""
+    lines = []
+    for config in preset.runs():
+        path = Path(runs) / preset.name / config.folder / "failure.txt"
+        if path.is_file():
+            lines.append(f"{config.name}: {path.read_text().strip()}")
+    return lines
+
+
+def run_grid(
+    preset_name: str,
+    data: str | os.PathLike[str] = "data",
+    runs: str | os.PathLike[str] = "runs",
+    source: str | None = None,
+    cores: int | None = None,
+    profile: str = "local",
+    dry_run: bool = False,
+    report: Callable[[str], None] = print,
+) -> Path:
+    """Bring a preset to its result tables: data, missing runs, cells, tables; return the tables' folder.
+
+    Parameters
+    ----------
+    preset_name
+        Name of a preset or path of a YAML file.
+    data, runs
+        Where data sets and runs live.
+    source
+        Local copy of the data set, see its data script.
+    cores
+        Cores to use (all by default); a run takes as many as its preset's ``threads``.
+    profile
+        Folder below ``workflow/profiles``.
+    dry_run
+        Only say what would be done.
+
+    Raises
+    ------
+    BatchError
+        If a second process works on the same preset, or a step failed; finished runs and checkpoints stay.
+    """
+    preset = Preset.load(preset_name)
+    root = project_root()
+    home = (Path(runs) / preset.name).resolve()
+    home.mkdir(parents=True, exist_ok=True)
+    preset_argument = str(Path(preset_name).resolve()) if Path(preset_name).suffix in (".yaml", ".yml") else preset_name
+    if source is not None and not Path(source).exists():
+        raise FileNotFoundError(f"source {source} does not exist; expected a local copy of the data set")
+    settings = {"preset": preset_argument, "data": str(Path(data).resolve())}
+    if source:
+        settings["source"] = str(Path(source).resolve())
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(root / "workflow" / "Snakefile")]
+    command += ["--directory", str(home), "--workflow-profile", str(root / "workflow" / "profiles" / profile)]
+    command += ["--cores", str(cores or os.cpu_count() or 1)]
+    command += ["--dry-run"] if dry_run else []
+    command += ["--config", *(f"{name}={value}" for name, value in settings.items())]
+    try:
+        with filelock.FileLock(home / ".lock", timeout=0):
+            begun = time.perf_counter()
+            total = len(preset.runs())
+            done = sum((home / config.folder / "metrics.json").is_file() for config in preset.runs())
+            report(f"{preset.name}: {total} runs, {done} done; {preset.about}")
+            code = subprocess.run(command, env={**os.environ, "NOISYSEG_ROOT": str(root)}, check=False).returncode
+    except filelock.Timeout as error:
+        raise BatchError(f"another process works on preset {preset.name} in {home}; wait for it or stop it") from error
+    if code:
+        lines = failures(preset, runs)
+        reason = "; ".join(lines) if lines else "see the lines above"
+        raise BatchError(f"preset {preset.name} did not finish: {reason}. The same command goes on from here")
+    report(f"{preset.name}: complete after {time.perf_counter() - begun:.0f} s")
+    return home / "results" / preset.name

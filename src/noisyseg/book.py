@@ -1,0 +1,71 @@
+"""Building the book: from the tree as it is, or from a copy whose notebooks were executed with fresh results."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from noisyseg.batch import BatchError
+from noisyseg.paths import project_root
+
+SOURCES = ("_config.yml", "_toc.yml", "book", "notebooks")
+
+
+def build_book(html: str | os.PathLike[str] = "_build/html", results: str | os.PathLike[str] | None = None) -> Path:
+    """Build the book with warnings as errors and return its first page.
+
+    Parameters
+    ----------
+    html
+        Where the pages go; an earlier build there is replaced once the new one is complete.
+    results
+        Folder of result tables (``<results>/<preset>/…``). If given, the notebooks are executed anew with it, in a
+        copy below the build folder: the tree and its stored outputs stay as they are.
+
+    Raises
+    ------
+    BatchError
+        If a notebook or the build fails; the build's own last lines.
+    """
+    root = project_root()
+    html = Path(html).resolve()
+    work = html.parent / "work"
+    stage = work / "source"
+    shutil.rmtree(work, ignore_errors=True)
+    stage.mkdir(parents=True)
+    for name in SOURCES:
+        if (root / name).is_dir():
+            shutil.copytree(root / name, stage / name, ignore=shutil.ignore_patterns("templates", ".ipynb_checkpoints"))
+        else:
+            shutil.copy2(root / name, stage / name)
+    environment = {**os.environ, "NOISYSEG_ROOT": str(root)}
+    if results is not None:
+        environment["NOISYSEG_RESULTS"] = str(Path(results).resolve())
+        notebooks = sorted((stage / "notebooks").glob("*.ipynb"))
+        for notebook in notebooks:
+            print(f"book: executing {notebook.name}", flush=True)
+            command = [sys.executable, "-m", "jupyter", "nbconvert", "--to", "notebook", "--execute", "--inplace"]
+            _call([*command, "--log-level=ERROR", str(notebook)], environment, root, f"notebook {notebook.name}")
+    print("book: building", flush=True)
+    # -W makes warnings errors, -n lists every unresolved reference.
+    command = [sys.executable, "-m", "jupyter_book.cli.main", "build", str(stage), "-W", "-n", "--keep-going", "-q"]
+    _call([*command, "--path-output", str(work)], environment, root, "book")
+    if html.exists():
+        shutil.rmtree(html)
+    html.parent.mkdir(parents=True, exist_ok=True)
+    os.replace(work / "_build" / "html", html)
+    shutil.rmtree(work)
+    return html / "index.html"
+
+
+def _call(command: list[str], environment: dict[str, str], folder: Path, what: str) -> None:
+    done = subprocess.run(
+        command, env=environment, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )
+    if done.returncode:
+        last = "\n".join(done.stdout.strip().splitlines()[-40:])
+        print(last, file=sys.stderr)
+        raise BatchError(f"{what} failed with exit code {done.returncode}; its output is above")

@@ -1,0 +1,172 @@
+"""The ``noisyseg`` command (book chapter *Reproduce*). Every error ends in one line on standard error and exit code 1."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import noisyseg
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="noisyseg", description="Marginal thresholding in noisy image segmentation.")
+    parser.add_argument("--version", action="version", version=f"noisyseg {noisyseg.__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+
+    def add(name: str, text: str, *, preset: bool = True) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=text, description=text)
+        if preset:
+            command.add_argument("--preset", default="quick", help="name of a preset or path of a .yaml file (%(default)s)")
+        return command
+
+    def folders(command: argparse.ArgumentParser, *names: str) -> None:
+        for name in names:
+            command.add_argument(f"--{name}", default=name, help=f"folder of the {name} (%(default)s)")
+
+    reproduce = add("reproduce", "data, missing runs, tables and book of a preset; goes on where it was stopped")
+    folders(reproduce, "data", "runs")
+    reproduce.add_argument("--source", help="local copy of the data set, instead of downloading it")
+    reproduce.add_argument("--cores", type=int, help="cores to use (all)")
+    reproduce.add_argument("--profile", default="local", help="folder below workflow/profiles (%(default)s)")
+    reproduce.add_argument("--dry-run", action="store_true", help="only say what would be done")
+    reproduce.add_argument("--no-book", action="store_true", help="stop after the tables")
+    reproduce.add_argument("--html", default="_build/html", help="where the book is built (%(default)s)")
+
+    data = add("data", "make the data sets that a preset needs")
+    folders(data, "data")
+    data.add_argument("--source", help="local copy of the data set, instead of downloading it")
+
+    run = add("run", "one training run, through its notebook")
+    folders(run, "data", "runs")
+    cell = add("cell", "the notebook of one organ and noise level")
+    folders(cell, "runs")
+    for command in (run, cell):
+        command.add_argument("--organ")
+        command.add_argument("--a", type=float)
+    run.add_argument("--loss", choices=("ce", "sd"))
+    run.add_argument("--fold", type=int)
+    run.add_argument("--model")
+
+    status = add("status", "what is done, running, failed or missing, and how long is left")
+    folders(status, "runs")
+    status.add_argument("--cores", type=int, default=os.cpu_count() or 1, help="cores to plan for (%(default)s)")
+
+    tables = add("tables", "collect the finished runs of a preset into tables")
+    folders(tables, "runs")
+    tables.add_argument("--out", help="folder of the tables (results/<preset>)")
+
+    book = add("book", "build the book", preset=False)
+    book.add_argument("--results", help="show the tables in this folder first: executes the notebooks in a copy")
+    book.add_argument("--html", default="_build/html", help="where the book is built (%(default)s)")
+    return parser
+
+
+def _point(arguments: argparse.Namespace, axes: tuple[str, ...]) -> dict[str, object]:
+    return {axis: getattr(arguments, axis) for axis in axes if getattr(arguments, axis) is not None}
+
+
+def _dispatch(arguments: argparse.Namespace) -> None:
+    # Imports wait until they are needed: `noisyseg --help` must not load torch.
+    from noisyseg.config import Preset
+
+    if arguments.command == "book":
+        from noisyseg.book import build_book
+
+        print(f"open {build_book(arguments.html, arguments.results)}")
+        return
+    if getattr(arguments, "cores", None) is not None and arguments.cores < 1:
+        raise ValueError(f"--cores is {arguments.cores}; expected at least 1")
+    preset = Preset.load(arguments.preset)
+    if arguments.command == "reproduce":
+        _reproduce(arguments, preset)
+    elif arguments.command == "data":
+        from noisyseg.batch import prepare_data
+
+        for made in prepare_data(preset, arguments.data, arguments.source):
+            cases = sum(len(entries) for entries in made.manifest["organs"].values())
+            print(f"{made.folder}: {cases} cases, SHA-256 {made.digest[:12]}")
+    elif arguments.command == "run":
+        from noisyseg.batch import run_notebook
+
+        config = preset.run(**_point(arguments, ("organ", "a", "loss", "fold", "model")))
+        print(run_notebook(arguments.preset, config, preset.name, arguments.data, arguments.runs))
+    elif arguments.command == "cell":
+        from noisyseg.batch import execute_notebook
+
+        point = _point(arguments, ("organ", "a"))
+        config = next((c for c in preset.runs() if all(getattr(c, k) == v for k, v in point.items())), None)
+        if config is None:
+            raise ValueError(f"preset {preset.name} has no cell with {point}")
+        target = Path(arguments.runs) / preset.name / "cells" / f"{config.organ}-a{config.a:.3f}.ipynb"
+        parameters = {"preset": arguments.preset, "organ": config.organ, "a": config.a, "runs": arguments.runs}
+        execute_notebook("cell", target, parameters)
+        print(target)
+    elif arguments.command == "status":
+        from noisyseg.status import report
+
+        print(report(preset, arguments.runs, arguments.cores))
+    elif arguments.command == "tables":
+        from noisyseg.tables import gather, write_results
+
+        results = gather(preset, Path(arguments.runs) / preset.name)
+        print(write_results(results, arguments.out or Path("results") / preset.name))
+
+
+def _reproduce(arguments: argparse.Namespace, preset: noisyseg.config.Preset) -> None:  # type: ignore[name-defined]
+    from noisyseg.batch import run_grid
+
+    folder = run_grid(
+        arguments.preset,
+        arguments.data,
+        arguments.runs,
+        arguments.source,
+        arguments.cores,
+        arguments.profile,
+        arguments.dry_run,
+    )
+    if arguments.dry_run:
+        return
+    os.environ["NOISYSEG_RESULTS"] = str(folder.parent)
+    from noisyseg.tables import load_results, main_table
+
+    table = main_table(load_results(preset.name)).to_string(float_format=lambda value: f"{value:.4f}")
+    if arguments.no_book:
+        print(f"\nMean test Dice against the noisy labels, and its ceiling\n\n{table}\n\ntables: {folder}")
+        return
+    from noisyseg.book import build_book
+
+    page = build_book(arguments.html, folder.parent)
+    print(f"\nMean test Dice against the noisy labels, and its ceiling\n\n{table}\n\ntables: {folder}\nopen {page}")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line; return the exit code.
+
+    Examples
+    --------
+    >>> main(["status", "--preset", "hipocampus"])
+    1
+    """
+    arguments = _parser().parse_args(argv)
+    try:
+        _dispatch(arguments)
+    except KeyboardInterrupt:
+        print("noisyseg: stopped; the same command goes on from here", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader of our output (head, less) has gone: no error of ours.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (ValueError, OSError, RuntimeError, FloatingPointError, subprocess.SubprocessError) as error:
+        if os.environ.get("NOISYSEG_TRACEBACK"):
+            raise
+        print(f"noisyseg: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,217 @@
+"""A run: its folder, its lock, resume, scores and provenance (book chapter *Reproduce*).
+
+A run's folder ``runs/<preset>/<run>-<hash>/`` holds ``config.json``, ``run.ipynb`` (as executed), ``progress.jsonl``,
+``checkpoint.pt``, ``cases.csv`` and, last of all, ``metrics.json``. A run that has ``metrics.json`` for the same data is
+done; any other goes on from its checkpoint.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import platform
+import resource
+import subprocess
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import filelock
+import numpy as np
+import pandas as pd
+import torch
+
+import noisyseg
+from noisyseg.config import RunConfig
+from noisyseg.data.cases import Case, CaseSet
+from noisyseg.evaluate import ceiling, score_case
+from noisyseg.noise import GaussianDeformation
+from noisyseg.paths import atomic_write, project_root, read_json, write_json
+from noisyseg.training import Trainer, normalise, reproducible
+
+PACKAGES = ("numpy", "scipy", "torch", "pandas", "papermill", "nibabel")
+
+
+def provenance() -> dict[str, Any]:
+    """Version, commit, packages and machine that a result comes from.
+
+    ``commit`` ends in ``-dirty`` where the checkout holds uncommitted changes, and is ``unknown`` without git.
+
+    Examples
+    --------
+    >>> sorted(provenance())
+    ['commit', 'machine', 'packages', 'version']
+    """
+    commit = "unknown"
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        answer = subprocess.run(command, cwd=project_root(), capture_output=True, text=True, check=True)
+        commit = answer.stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        pass
+    machine = {
+        "cpu": torch.cpu.get_capabilities().get("cpu_name", platform.processor()),
+        "cores": os.cpu_count(),
+        "system": platform.platform(terse=True),
+        "python": platform.python_version(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+    }
+    packages = {name: version(name) for name in PACKAGES}
+    return {"version": noisyseg.__version__, "commit": commit, "machine": machine, "packages": packages}
+
+
+def noisy_label(case: Case, config: RunConfig) -> np.ndarray:
+    """The one noisy label of a case, uint8; the same for both losses, for training and for evaluation."""
+    return GaussianDeformation(config.a, config.b).sample(case.label, rng=config.seed_of_case(case.id))
+
+
+def choose_device() -> torch.device:
+    """The GPU where there is one; ``NOISYSEG_DEVICE`` (``cpu``, ``cuda``, ``cuda:1``) overrides."""
+    return torch.device(os.environ.get("NOISYSEG_DEVICE", "cuda" if torch.cuda.is_available() else "cpu"))
+
+
+def is_done(folder: Path, config: RunConfig, data_digest: str | None = None) -> bool:
+    """Whether ``folder`` holds the result of this configuration (and of this data, where a digest is given)."""
+    path = folder / "metrics.json"
+    if not path.is_file():
+        return False
+    metrics = read_json(path)
+    return metrics["config_hash"] == config.hash and data_digest in (None, metrics["data_digest"])
+
+
+def execute(
+    config: RunConfig,
+    folder: str | os.PathLike[str],
+    data: str | os.PathLike[str] = "data",
+    report: Callable[[str], None] = print,
+) -> dict[str, Any]:
+    """Train and evaluate one run in ``folder``, or go on with it, and return its metrics.
+
+    Parameters
+    ----------
+    config
+        What to run.
+    folder
+        The run's folder; made if missing.
+    data
+        Folder that holds the data sets.
+    report
+        Called with a line of progress every epoch.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the data set has not been made.
+    ValueError
+        If a file in the folder is damaged or belongs to another run.
+    OSError
+        If the disk is full. The last checkpoint is kept in every case.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    # The lock dies with its process, however that ends. A second process waits and then finds the run done.
+    with filelock.FileLock(folder / ".lock"):
+        data_set = CaseSet(Path(data) / config.data_folder)
+        if is_done(folder, config, data_set.digest):
+            return read_json(folder / "metrics.json")
+        (folder / "failure.txt").unlink(missing_ok=True)
+        try:
+            with reproducible(config.threads):
+                return _execute(config, folder, data_set, report)
+        except Exception as error:
+            atomic_write(folder / "failure.txt", f"{type(error).__name__}: {error}\n")
+            raise
+
+
+def _limit(ids: list[str], count: int) -> list[str]:
+    return ids[:count] if count else ids
+
+
+def _execute(config: RunConfig, folder: Path, data_set: CaseSet, report: Callable[[str], None]) -> dict[str, Any]:
+    started = time.perf_counter()
+    write_json(folder / "config.json", config.to_dict())
+    train_ids, test_ids = data_set.split(config.organ, config.fold)
+    train = data_set.load(config.organ, _limit(train_ids, config.train_cases))
+    test = data_set.load(config.organ, _limit(test_ids, config.test_cases))
+    labels = torch.from_numpy(np.stack([noisy_label(case, config) for case in train]))[:, None]
+    trainer = Trainer(config, normalise([case.image for case in train], config), labels, choose_device())
+    facts = {"data_digest": data_set.digest}
+    checkpoint, progress = folder / "checkpoint.pt", folder / "progress.jsonl"
+    if checkpoint.is_file():
+        trainer.load(checkpoint, **facts)
+        report(f"{config.name}: resumed after epoch {trainer.epoch} of {config.epochs}")
+    # A line may have been written for an epoch whose checkpoint was not: the file follows the checkpoint.
+    seconds = _seconds(progress)[: trainer.epoch]
+    lines = [{**record, "seconds": s} for record, s in zip(trainer.history, seconds, strict=False)]
+    atomic_write(progress, "".join(json.dumps(line) + "\n" for line in lines))
+    while trainer.epoch < config.epochs:
+        begun = time.perf_counter()
+        record = trainer.run_epoch()
+        trainer.save(checkpoint, **facts)
+        seconds.append(round(time.perf_counter() - begun, 3))
+        with open(progress, "a") as file:
+            file.write(json.dumps({**record, "seconds": seconds[-1]}) + "\n")
+        left = float(np.mean(seconds)) * (config.epochs - trainer.epoch)
+        report(
+            f"{config.name}: epoch {trainer.epoch}/{config.epochs}  loss {record['train_loss']:.4f}  "
+            f"train Dice {record['train_dice']:.3f}  {left:.0f} s left"
+        )
+    rows = score_run(config, trainer, test)
+    buffer = io.StringIO()
+    pd.DataFrame(rows).to_csv(buffer, index=False)
+    atomic_write(folder / "cases.csv", buffer.getvalue())
+    metrics = {
+        "run": config.name,
+        "config_hash": config.hash,
+        "data_digest": data_set.digest,
+        "scores": _means(rows),
+        "best_epoch": trainer.best_epoch,
+        "train_cases": len(train),
+        "test_cases": len(test),
+        "parameters": sum(weight.numel() for weight in trainer.model.parameters()),
+        "precision": str(trainer.dtype).removeprefix("torch."),
+        "device": str(trainer.device),
+        "training_s": round(sum(seconds), 3),
+        "wall_s": round(time.perf_counter() - started, 3),
+        "peak_memory_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "provenance": provenance(),
+    }
+    write_json(folder / "metrics.json", metrics)
+    report(f"{config.name}: done, {metrics['scores']}")
+    return metrics
+
+
+def _seconds(progress: Path) -> list[float]:
+    if not progress.is_file():
+        return []
+    seconds = []
+    for line in progress.read_text().splitlines():
+        try:
+            seconds.append(float(json.loads(line)["seconds"]))
+        except (ValueError, KeyError):  # the last line of a killed process may be half a line
+            break
+    return seconds
+
+
+def _means(rows: list[dict[str, Any]]) -> dict[str, float]:
+    table = pd.DataFrame(rows)
+    means = table.groupby("method", sort=False)["dice_noisy"].mean()
+    return {str(method): round(float(value), 6) for method, value in means.items()}
+
+
+def score_run(config: RunConfig, trainer: Trainer, test: list[Case]) -> list[dict[str, Any]]:
+    """Rows of ``cases.csv``: every test case under every rule of the run's loss, see :mod:`noisyseg.evaluate`."""
+    noise = GaussianDeformation(config.a, config.b)
+    maps = trainer.probabilities(normalise([case.image for case in test], config)).numpy()
+    rows = []
+    for case, c in zip(test, maps, strict=True):
+        bound = ceiling(case.label, noise, seed=config.seed_of_case(case.id) ^ 1, samples=config.ceiling_samples)
+        point = {"organ": config.organ, "a": config.a, "fold": config.fold, "case": case.id}
+        for row in score_case(c, config.loss, noisy_label(case, config), case.label, noise.marginal(case.label)):
+            rows.append({**point, **row, **bound})
+    return rows

@@ -1,0 +1,202 @@
+"""Gaussian fields with squared-exponential covariance (equation 8, Theorem 3).
+
+On a grid the covariance of equation 8 is a Kronecker product of one-dimensional covariance matrices, so a field
+is ``X = a (L_1 x ... x L_n) z`` with ``L_k L_k^T = K_k`` and white noise ``z``. It has no border error, and at the
+paper's ``b`` the factors have about 18 columns at any resolution.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from ._checks import Array, is_tensor, per_axis
+
+# Largest error of one factor, as a part of the variance; n axes together err by at most 2 n times as much.
+TOLERANCE = 1e-6
+
+
+@lru_cache(maxsize=64)
+def kronecker_factor(size: int, b: float, tol: float = TOLERANCE) -> np.ndarray:
+    r"""Compute a thin factor of the one-dimensional squared-exponential covariance matrix.
+
+    .. math:: L L^T \approx K,\qquad K_{ij} = \exp\left(-\frac{(w_i - w_j)^2}{2 b^2}\right),\quad w_i = (i+1/2)/N
+
+    Parameters
+    ----------
+    size : int
+        Number of voxels :math:`N` along the axis.
+    b : float
+        Correlation length as a fraction of the image side.
+    tol : float
+        Largest part of a voxel's variance that the truncation may leave out before the rows are rescaled.
+
+    Returns
+    -------
+    numpy.ndarray
+        :math:`L`, shape ``(size, r)``, float64, read-only and cached. Every row has norm 1, so the variance is
+        exact; every entry of :math:`L L^T` differs from :math:`K` by at most ``2 * tol``.
+
+    Notes
+    -----
+    Pivoted Cholesky stops when no voxel has more than a tenth of `tol` of its variance left; a singular value
+    decomposition then removes the columns that are not needed. The cost is ``size * r**2``; the matrix K itself is
+    never formed. What is left out is positive semidefinite, so its largest entry is on the diagonal, where it is known.
+
+    Examples
+    --------
+    >>> L = kronecker_factor(64, 0.1)
+    >>> w = (np.arange(64) + 0.5) / 64
+    >>> K = np.exp(-((w[:, None] - w) ** 2) / (2 * 0.1**2))
+    >>> bool(abs(L @ L.T - K).max() < 2e-6)
+    True
+    """
+    w = (np.arange(size) + 0.5) / size
+    left = np.ones(size)
+    columns: list[np.ndarray] = []
+    while left.max() > tol / 10 and len(columns) < size:
+        pivot = int(left.argmax())
+        column = np.exp(-((w - w[pivot]) ** 2) / (2 * b * b))
+        for previous in columns:
+            column -= previous[pivot] * previous
+        column /= np.sqrt(left[pivot])
+        left -= column * column
+        columns.append(column)
+    u, s, _ = np.linalg.svd(np.stack(columns, axis=1), full_matrices=False)
+    u *= s
+    kept = np.cumsum(u * u, axis=1)
+    rank = 1 + int(np.searchsorted(kept.min(axis=0), 1 - tol))
+    factor = u[:, :rank]
+    factor /= np.linalg.norm(factor, axis=1, keepdims=True)
+    # The decomposition leaves the signs open; fixed here so that a seed means the same with every LAPACK.
+    peak = np.take_along_axis(factor, abs(factor).argmax(axis=0)[None], axis=0)
+    factor = np.ascontiguousarray(factor * np.where(peak < 0, -1.0, 1.0))
+    factor.flags.writeable = False
+    return factor
+
+
+def white_noise(n: int, ranks: Sequence[int], rng: Any = None) -> Array:
+    """Draw independent standard normal numbers, shape ``(n, *ranks)``, float32.
+
+    A `torch.Generator` gives a tensor on its device; a `numpy.random.Generator`, an int seed or None a NumPy array.
+    """
+    shape = (n, *ranks)
+    generator = as_generator(rng)
+    if isinstance(generator, np.random.Generator):
+        return generator.standard_normal(shape, dtype=np.float32)
+    return sys.modules["torch"].randn(shape, generator=generator, device=generator.device)
+
+
+def as_generator(rng: Any) -> Any:
+    """Give the generator `rng` itself, or a NumPy generator for an int seed or None, or raise `ValueError`."""
+    torch = sys.modules.get("torch")
+    if isinstance(rng, np.random.Generator) or (torch is not None and isinstance(rng, torch.Generator)):
+        return rng
+    if rng is None or (isinstance(rng, int | np.integer) and not isinstance(rng, bool) and rng >= 0):
+        return np.random.default_rng(rng)
+    raise ValueError(
+        f"rng: expected a numpy.random.Generator, a torch.Generator, a non-negative int seed or None, got {rng!r}"
+    )
+
+
+def contract(z: Array, factors: Sequence[Array], rows: slice = slice(None)) -> Array:
+    """Multiply `z` by the factors of every axis but the last, for some rows of the first axis.
+
+    Parameters
+    ----------
+    z : array of shape (n, r_1, ..., r_d)
+        White noise, possibly scaled.
+    factors : sequence of d arrays of shape (N_k, r_k)
+        Of the same kind, device and dtype as `z`.
+    rows : slice
+        Which rows of the first axis to compute; without meaning for d = 1.
+
+    Returns
+    -------
+    array of shape (n, lines, r_d)
+        The field along line ``i`` is the product of row ``i`` and the transposed last factor.
+    """
+    n, d = z.shape[0], len(factors)
+    x = z
+    batch = n
+    for k in range(d - 1):
+        factor = factors[k][rows] if k == 0 else factors[k]
+        x = factor @ x.reshape(batch, factor.shape[1], -1)
+        batch *= factor.shape[0]
+    return x.reshape(n, -1, factors[-1].shape[1])
+
+
+def check_shape(shape: Any) -> tuple[int, ...]:
+    """Give `shape` as a tuple of positive ints, or raise `ValueError`."""
+    try:
+        sizes = tuple(shape) if not isinstance(shape, int | np.integer) else (shape,)
+        sizes = tuple(int(s) if int(s) == s else -1 for s in sizes)
+    except (TypeError, ValueError):
+        sizes = ()
+    if not sizes or min(sizes) < 1:
+        raise ValueError(f"shape: expected one positive number of voxels per axis, got {shape!r}")
+    return sizes
+
+
+def gaussian_field(shape: Sequence[int], a: Any, b: Any, rng: Any = None) -> Array:
+    r"""Draw a vector field of independent centred Gaussian fields (equations 8 and 17, Theorem 3).
+
+    .. math:: \mathrm{Cov}(X_k(w), X_k(w')) = a_k^2 \exp\left(-\sum_j \frac{(w_j - w'_j)^2}{2 b_j^2}\right)
+
+    at the voxel centres :math:`w_j = (i_j + 1/2)/N_j`, borders and corners included. The book derives it in the
+    chapter "Gaussian fields".
+
+    Parameters
+    ----------
+    shape : sequence of int
+        Voxels per axis, any number ``n >= 1`` of axes, not necessarily equal.
+    a : float or one per axis
+        Standard deviation of the displacement along each axis, as a fraction of the image side. 0 gives a zero field.
+    b : float or one per axis
+        Correlation length along each axis, as a fraction of the image side. Positive.
+    rng : numpy.random.Generator, torch.Generator, int or None
+        Source of the noise. The same int seed gives the same bits on the same machine; None a new field each time.
+
+    Returns
+    -------
+    numpy.ndarray or torch.Tensor
+        Shape ``(n, *shape)``, float32, in units of the image side. A tensor on the generator's device if `rng` is a
+        `torch.Generator`, else a NumPy array.
+
+    Raises
+    ------
+    ValueError
+        If `shape` is not made of positive ints, `a` is negative or `b` is not positive, either is not finite or has
+        the wrong number of entries, or `rng` is none of the kinds above.
+
+    Notes
+    -----
+    The covariance differs from the formula by at most ``2e-6 * n`` of the variance; the variance itself is exact up to
+    the rounding of float32. A very small `b` makes the factors square, and the draw as large as the field.
+
+    Examples
+    --------
+    >>> field = gaussian_field((32, 24), a=0.02, b=0.1, rng=0)
+    >>> field.shape, field.dtype
+    ((2, 32, 24), dtype('float32'))
+    >>> bool((field == gaussian_field((32, 24), a=0.02, b=0.1, rng=0)).all())
+    True
+    """
+    sizes = check_shape(shape)
+    n = len(sizes)
+    a_axis = per_axis("a", a, n)
+    b_axis = per_axis("b", b, n, positive=True)
+    exact = [kronecker_factor(size, bk) for size, bk in zip(sizes, b_axis, strict=True)]
+    z = white_noise(n, [f.shape[1] for f in exact], rng)
+    scale = np.asarray(a_axis, dtype=np.float32).reshape((n,) + (1,) * n)
+    factors: list[Array] = [f.astype(np.float32) for f in exact]
+    if is_tensor(z):
+        torch = sys.modules["torch"]
+        factors = [torch.from_numpy(f).to(z.device) for f in factors]
+        scale = torch.from_numpy(scale).to(z.device)
+    lines = contract(z * scale, factors)
+    return (lines @ factors[-1].T).reshape((n, *sizes))

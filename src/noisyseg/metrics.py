@@ -1,0 +1,171 @@
+"""Metrics and losses for soft labels (Definitions 1 to 4).
+
+Integrals are over the unit cube, whose measure is 1, so every sum over voxels becomes a mean. All sums are
+accumulated in float64, block by block, whatever the dtype and the kind of the arrays.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+
+import numpy as np
+
+from ._checks import Array, blocks, check_array, check_binary_block, check_same, check_unit_block, host_view, is_tensor
+
+
+def _sums(first: str, s: Array, m: Array, binary: bool) -> tuple[float, float, float, int]:
+    """Give (sum of s m, sum of s, sum of m, number of voxels), checking both arrays in the same walk."""
+    s, m = check_array(first, s), check_array("m", m)
+    check_same(first, s, "m", m)
+    shape, voxels = tuple(s.shape), math.prod(s.shape)
+    both, ones, soft = [], [], []
+    for s_block, m_block in blocks(host_view(s), host_view(m)):
+        (check_binary_block if binary else check_unit_block)(first, s_block, shape)
+        check_unit_block("m", m_block, shape)
+        both.append(float((s_block * m_block).sum()))
+        ones.append(float(s_block.sum()))
+        soft.append(float(m_block.sum()))
+    return math.fsum(both), math.fsum(ones), math.fsum(soft), voxels
+
+
+def accuracy(s: Array, m: Array) -> float:
+    r"""Compute the Accuracy of a segmentation against a soft label (Definition 3).
+
+    .. math:: A_m(s) = \int_\Omega s\,m + (1-s)(1-m)\,d\lambda = 1 - |s| - |m| + 2 \int_\Omega s\,m\,d\lambda
+
+    Parameters
+    ----------
+    s : numpy.ndarray or torch.Tensor
+        Segmentation of 0 and 1 (bool, int or float), any shape with at least one voxel.
+    m : numpy.ndarray or torch.Tensor
+        Marginal with values in [0, 1], or a label; of the kind, device and shape of `s`.
+
+    Returns
+    -------
+    float
+        In [0, 1], the part of the domain that is expected to be labelled correctly. Two empty masks have Accuracy 1.
+
+    Raises
+    ------
+    ValueError
+        If `s` is not binary, `m` has a NaN or a value outside [0, 1], or kinds, devices or shapes differ or are empty.
+
+    Examples
+    --------
+    >>> accuracy(np.array([1, 1, 0, 0]), np.array([1.0, 0.5, 0.25, 0.0]))
+    0.8125
+    """
+    both, ones, soft, voxels = _sums("s", s, m, binary=True)
+    return math.fsum((voxels, -ones, -soft, 2 * both)) / voxels
+
+
+def dice(s: Array, m: Array) -> float:
+    r"""Compute the Dice coefficient of a segmentation with a soft label (Definition 4).
+
+    .. math:: D_m(s) = \frac{2 \int_\Omega s\,m\,d\lambda}{|s|_1 + |m|_1}
+
+    Parameters
+    ----------
+    s : numpy.ndarray or torch.Tensor
+        Segmentation of 0 and 1 (bool, int or float), any shape with at least one voxel.
+    m : numpy.ndarray or torch.Tensor
+        Marginal with values in [0, 1], or a label; of the kind, device and shape of `s`.
+
+    Returns
+    -------
+    float
+        In [0, 1]. Two empty masks have Dice 1; an empty mask against anything else has Dice 0.
+
+    Raises
+    ------
+    ValueError
+        If `s` is not binary, `m` has a NaN or a value outside [0, 1], or kinds, devices or shapes differ or are empty.
+
+    Examples
+    --------
+    >>> dice(np.array([1, 1, 0, 0]), np.array([1.0, 0.5, 0.5, 0.0]))
+    0.75
+    """
+    both, ones, soft, _ = _sums("s", s, m, binary=True)
+    return 2 * both / (ones + soft) if ones + soft > 0 else 1.0
+
+
+def soft_dice(c: Array, m: Array) -> float:
+    r"""Compute the soft-Dice loss of a soft segmentation against a soft label (Definition 2).
+
+    .. math:: \mathrm{SD}_m(c) = 1 - \frac{2 \int_\Omega c\,m\,d\lambda}{|c|_1 + |m|_1}
+
+    Parameters
+    ----------
+    c : numpy.ndarray or torch.Tensor
+        Soft segmentation with values in [0, 1], any shape with at least one voxel.
+    m : numpy.ndarray or torch.Tensor
+        Marginal with values in [0, 1], or a label; of the kind, device and shape of `c`.
+
+    Returns
+    -------
+    float
+        The loss, in [0, 1]; for a binary `c` it is ``1 - dice(c, m)``. Two empty masks have loss 0. A plain number,
+        through which no gradient flows.
+
+    Raises
+    ------
+    ValueError
+        If either has a NaN or a value outside [0, 1], or kinds, devices or shapes differ or are empty.
+
+    Examples
+    --------
+    >>> soft_dice(np.array([1.0, 0.5, 0.0, 0.0]), np.array([1.0, 0.5, 0.0, 0.0]))
+    0.16666666666666663
+    """
+    both, ones, soft, _ = _sums("c", c, m, binary=False)
+    return 1 - 2 * both / (ones + soft) if ones + soft > 0 else 0.0
+
+
+def cross_entropy(c: Array, m: Array) -> float:
+    r"""Compute the cross-entropy of a soft segmentation against a soft label (Definition 1).
+
+    .. math:: \mathrm{CE}_m(c) = -\int_\Omega m \log c + (1-m) \log(1-c)\,d\lambda
+
+    with :math:`0 \log 0 = 0`. It is least where `c` equals `m` (equation 9).
+
+    Parameters
+    ----------
+    c : numpy.ndarray or torch.Tensor
+        Soft segmentation with values in [0, 1], any shape with at least one voxel.
+    m : numpy.ndarray or torch.Tensor
+        Marginal with values in [0, 1], or a label; of the kind, device and shape of `c`.
+
+    Returns
+    -------
+    float
+        In nats per voxel, at least 0; infinite where `c` rules out what `m` allows (0 where `m` > 0, or 1 where
+        `m` < 1). Two empty masks have cross-entropy 0. A plain number, through which no gradient flows.
+
+    Raises
+    ------
+    ValueError
+        If either has a NaN or a value outside [0, 1], or kinds, devices or shapes differ or are empty.
+
+    Examples
+    --------
+    >>> cross_entropy(np.array([0.5, 0.0, 1.0]), np.array([0.5, 0.0, 1.0])) == np.log(2) / 3
+    True
+    >>> cross_entropy(np.array([0.0, 0.0]), np.array([0.5, 0.0]))
+    inf
+    """
+    c, m = check_array("c", c), check_array("m", m)
+    check_same("c", c, "m", m)
+    c_host, m_host = host_view(c), host_view(m)
+    xp = sys.modules["torch"] if is_tensor(c_host) else np
+    parts = []
+    with np.errstate(divide="ignore", invalid="ignore"):  # 0 log 0 is looked after below
+        for c_block, m_block in blocks(c_host, m_host):
+            check_unit_block("c", c_block, c.shape)
+            check_unit_block("m", m_block, c.shape)
+            zero = xp.zeros_like(m_block)
+            inside = xp.where(m_block > 0, m_block * xp.log(c_block), zero)
+            outside = xp.where(m_block < 1, (1 - m_block) * xp.log1p(-c_block), zero)
+            parts.append(-float((inside + outside).sum()))
+    return max(0.0, math.fsum(parts) / math.prod(c.shape))  # -0.0 is no loss

@@ -1,0 +1,124 @@
+"""What is done, running, failed or missing in a preset, and how long is left (book chapter *Reproduce*)."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import filelock
+
+from noisyseg.config import Preset, RunConfig
+from noisyseg.experiment import is_done
+from noisyseg.paths import read_json
+
+
+@dataclass(frozen=True)
+class RunState:
+    """State of one run: ``done``, ``running``, ``stopped`` (has a checkpoint), ``failed`` or ``missing``.
+
+    ``seconds_left`` is NaN where nothing is known yet.
+    """
+
+    config: RunConfig
+    state: str
+    epoch: int
+    seconds_left: float
+    detail: str
+
+
+def _is_locked(folder: Path) -> bool:
+    if not (folder / ".lock").exists():
+        return False
+    try:
+        with filelock.FileLock(folder / ".lock", timeout=0):
+            return False
+    except filelock.Timeout:
+        return True
+
+
+def _epochs(folder: Path) -> list[float]:
+    """Seconds of every finished epoch; half a line, from a process killed while writing, does not count."""
+    path = folder / "progress.jsonl"
+    seconds = []
+    for line in path.read_text().splitlines() if path.is_file() else []:
+        try:
+            seconds.append(float(json.loads(line)["seconds"]))
+        except (ValueError, KeyError):
+            break
+    return seconds
+
+
+def run_states(preset: Preset, runs: str | os.PathLike[str]) -> list[RunState]:
+    """State of every run of a preset below ``runs/<preset>``.
+
+    Time left: epochs left times the run's own mean epoch, or that of all runs so far, plus the mean of what finished
+    runs took beside training.
+    """
+    home = Path(runs) / preset.name
+    seen: list[float] = []
+    beside: list[float] = []
+    facts = []
+    for config in preset.runs():
+        folder = home / config.folder
+        epochs = _epochs(folder)
+        seen += epochs
+        state, detail = "missing", ""
+        if is_done(folder, config):
+            metrics = read_json(folder / "metrics.json")
+            beside.append(max(0.0, metrics["wall_s"] - metrics["training_s"]))
+            state = "done"
+            detail = "  ".join(f"{method} {score:.4f}" for method, score in metrics["scores"].items())
+        elif _is_locked(folder):
+            state = "running"
+        elif (folder / "failure.txt").is_file():
+            state, detail = "failed", (folder / "failure.txt").read_text().strip()
+        elif epochs:
+            state = "stopped"
+        facts.append((config, state, epochs, detail))
+    epoch_s = sum(seen) / len(seen) if seen else math.nan
+    beside_s = sum(beside) / len(beside) if beside else 0.0
+    states = []
+    for config, state, epochs, detail in facts:
+        own = sum(epochs) / len(epochs) if epochs else epoch_s
+        left = 0.0 if state == "done" else own * (config.epochs - len(epochs)) + beside_s
+        states.append(RunState(config, state, len(epochs), left, detail))
+    return states
+
+
+def report(preset: Preset, runs: str | os.PathLike[str], cores: int) -> str:
+    """The text of ``noisyseg status``: one line a run, then counts and the time left on ``cores`` cores."""
+    states = run_states(preset, runs)
+    lines = []
+    for s in states:
+        bar = "#" * round(20 * s.epoch / s.config.epochs) if s.state != "done" else "#" * 20
+        note = s.detail or (f"{_clock(s.seconds_left)} left" if s.state == "running" else "")
+        lines.append(f"{s.state:8} [{bar:20}] {s.epoch:3d}/{s.config.epochs}  {s.config.name:40} {note}".rstrip())
+    counts = {name: sum(s.state == name for s in states) for name in ("done", "running", "stopped", "failed", "missing")}
+    parallel = max(1, cores // max(s.config.threads for s in states))
+    left = sum(s.seconds_left for s in states) / min(parallel, len(states))
+    known = "unknown until the first epoch is done" if math.isnan(left) else _clock(left)
+    finish = "" if math.isnan(left) or not left else f", at about {time.strftime('%H:%M', time.localtime(time.time() + left))}"
+    counted = ", ".join(f"{count} {name}" for name, count in counts.items())
+    lines.append(f"{preset.name}: {counted}; time left on {cores} cores: {known}{finish}")
+    return "\n".join(lines)
+
+
+def _clock(seconds: float) -> str:
+    """Seconds as a person reads them.
+
+    Examples
+    --------
+    >>> _clock(59), _clock(3725)
+    ('59 s', '1 h 02 min')
+    """
+    if math.isnan(seconds):
+        return "unknown"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    if seconds < 3600:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds // 3600:.0f} h {seconds % 3600 // 60:02.0f} min"

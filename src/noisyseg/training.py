@@ -1,0 +1,280 @@
+"""Losses, the training loop, checkpoint and resume (paper, sections 3.2 and 5.3; book chapter *The experiment*).
+
+An epoch is a function of the state before it and of ``(training_seed, epoch)``: order and augmentation of epoch k come
+from a generator seeded with both. A run that is killed and resumed from the last finished epoch therefore ends with the
+same bits as one that was not.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+import pickle
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from noisyseg.augment import augment
+from noisyseg.config import RunConfig
+from noisyseg.models import UNet
+from noisyseg.paths import atomic_write
+
+
+def cross_entropy_loss(logits: Tensor, label: Tensor) -> Tensor:
+    """Binary cross-entropy of ``sigmoid(logits)``, mean over voxels and batch (Definition 1 with m = label).
+
+    Examples
+    --------
+    >>> round(float(cross_entropy_loss(torch.zeros(1, 1, 2, 2, 2), torch.ones(1, 1, 2, 2, 2))), 4)
+    0.6931
+    """
+    return functional.binary_cross_entropy_with_logits(logits, label)
+
+
+def soft_dice_loss(logits: Tensor, label: Tensor) -> Tensor:
+    """Soft-Dice 1 - 2 sum(c l) / (sum c + sum l) with c = sigmoid(logits), image by image, mean over the batch.
+
+    Definition 2 with m = label, without smoothing terms.
+
+    Examples
+    --------
+    >>> round(float(soft_dice_loss(torch.zeros(1, 1, 2, 2, 2), torch.ones(1, 1, 2, 2, 2))), 4)
+    0.3333
+    """
+    c = torch.sigmoid(logits).flatten(1)
+    label = label.flatten(1)
+    # The clamp only matters where every probability underflows to 0 and the label is empty.
+    total = (c.sum(1) + label.sum(1)).clamp_min(torch.finfo(c.dtype).tiny)
+    return (1 - 2 * (c * label).sum(1) / total).mean()
+
+
+LOSS_FUNCTIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"ce": cross_entropy_loss, "sd": soft_dice_loss}
+
+
+def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
+    """Arithmetic of the network: ``auto`` is bfloat16 where the processor has instructions for it.
+
+    Weights, losses and optimiser stay in float32 in any case.
+
+    Examples
+    --------
+    >>> resolve_precision("float32", torch.device("cpu"))
+    torch.float32
+    """
+    if precision == "auto":
+        cpu = torch.cpu.get_capabilities()
+        fast = torch.cuda.is_bf16_supported() if device.type == "cuda" else cpu.get("avx512_bf16") or cpu.get("amx_bf16")
+        precision = "bfloat16" if fast else "float32"
+    return {"float32": torch.float32, "bfloat16": torch.bfloat16}[precision]
+
+
+@contextmanager
+def reproducible(threads: int) -> Iterator[None]:
+    """Fixed thread count and deterministic kernels inside, the caller's settings again afterwards."""
+    before = (torch.get_num_threads(), torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark)
+    # cuBLAS needs this to be deterministic; it is read when the first handle is made.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.backends.cudnn.benchmark = False
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before[0])
+        torch.use_deterministic_algorithms(before[1])
+        torch.backends.cudnn.benchmark = before[2]
+
+
+@dataclass
+class Trainer:
+    """Trains one network; what it is given decides the result, bit for bit.
+
+    Parameters
+    ----------
+    config
+        All numbers.
+    images, labels : tensors (cases, 1, x, y, z)
+        Normalised images in float32, (noisy) labels in uint8.
+    device
+        Where to train.
+
+    Examples
+    --------
+    See the template ``notebooks/templates/training_run.ipynb``.
+    """
+
+    config: RunConfig
+    images: Tensor
+    labels: Tensor
+    device: torch.device
+
+    def __post_init__(self) -> None:
+        if self.images.shape != self.labels.shape or self.images.ndim != 5 or len(self.images) == 0:
+            raise ValueError(
+                f"images have shape {tuple(self.images.shape)} and labels {tuple(self.labels.shape)}; "
+                "expected one shape (cases, 1, x, y, z) with at least one case"
+            )
+        config = self.config
+        torch.manual_seed(config.training_seed)
+        self.dtype = resolve_precision(config.precision, self.device)
+        layout = torch.channels_last_3d if config.channels_last else torch.contiguous_format
+        self.model: nn.Module = UNet(config.features).to(self.device, memory_format=layout)
+        self.layout = layout
+        self.optimiser = torch.optim.Adam(
+            self.model.parameters(), lr=config.learning_rate, weight_decay=config.l2_weight, fused=True
+        )
+        self.scheduler: Any
+        if config.schedule == "plateau":
+            self.scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
+                self.optimiser, mode="max", factor=config.plateau_factor, patience=config.plateau_patience
+            )
+        else:
+            self.scheduler = torch.optim.lr_scheduler.LambdaLR(
+                self.optimiser, lambda epoch: 0.5 * (1 + math.cos(math.pi * epoch / config.epochs))
+            )
+        self.epoch = 0
+        self.best_merit = -math.inf
+        self.best_epoch = -1
+        self.best_weights: dict[str, Tensor] = {}
+        self.history: list[dict[str, float]] = []
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Network output in float32 for a batch of images (batch, 1, x, y, z)."""
+        images = images.to(self.device, memory_format=self.layout)
+        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+            return self.model(images).float()
+
+    def run_epoch(self) -> dict[str, float]:
+        """Train for one epoch and return its record: epoch, train_loss, train_dice, lr.
+
+        ``train_loss`` and ``train_dice`` (Dice of the outputs at 1/2) are means over the training pairs as they came by.
+        ``config.select`` says which of the two selects the model and drives the plateau schedule. The paper takes the
+        metric. For cross-entropy under strong noise that is no guide: the output stays below 1/2, and its Dice at 0.
+        """
+        config = self.config
+        rng = np.random.default_rng([config.training_seed, self.epoch])
+        order = rng.permutation(len(self.images))
+        self.model.train()
+        lr = self.optimiser.param_groups[0]["lr"]
+        losses, scores = [], []
+        for start in range(0, len(order), config.batch_size):
+            images, labels = self._batch(order[start : start + config.batch_size], rng)
+            logits = self.logits(images)
+            loss = LOSS_FUNCTIONS[config.loss](logits, labels)
+            self.optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            self.optimiser.step()
+            losses.append(float(loss.detach()) * len(images))
+            scores.append(_dice_at_half(logits.detach(), labels))
+        record = {
+            "epoch": self.epoch,
+            "train_loss": sum(losses) / len(order),
+            "train_dice": float(torch.cat(scores).double().mean()),
+            "lr": lr,
+        }
+        if not math.isfinite(record["train_loss"]):
+            raise FloatingPointError(f"epoch {self.epoch}: the training loss is {record['train_loss']}; lower learning_rate")
+        merit = record["train_dice"] if config.select == "dice" else -record["train_loss"]
+        self.scheduler.step(*([merit] if config.schedule == "plateau" else []))
+        if merit > self.best_merit:
+            self.best_merit, self.best_epoch = merit, self.epoch
+            self.best_weights = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
+        self.epoch += 1
+        self.history.append(record)
+        return record
+
+    def _batch(self, indices: np.ndarray, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        config = self.config
+        numbers = (config.augment_probability, config.shift, config.rotation_deg, config.smoothing_voxels)
+        pairs = [
+            augment(self.images[i].to(self.device), self.labels[i].to(self.device).float(), rng, *numbers)
+            for i in indices.tolist()
+        ]
+        return torch.stack([image for image, _ in pairs]), torch.stack([label for _, label in pairs])
+
+    @torch.no_grad()
+    def probabilities(self, images: Tensor) -> Tensor:
+        """Soft segmentations c (cases, x, y, z), float32, of the epoch that ``config.select`` chose."""
+        last = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
+        if self.best_weights:
+            self.model.load_state_dict(self.best_weights)
+        self.model.eval()
+        # Case by case: the result of a case must not depend on which others are beside it.
+        maps = [torch.sigmoid(self.logits(image[None]))[0, 0].cpu() for image in images]
+        self.model.load_state_dict(last)
+        return torch.stack(maps)
+
+    def save(self, path: str | os.PathLike[str], **facts: str) -> None:
+        """Write the whole state (weights, optimiser, schedule, random state, history), atomically.
+
+        ``facts`` are stored along and must be given again to :meth:`load`.
+        """
+        state = {
+            "config_hash": self.config.hash,
+            "facts": facts,
+            "dtype": str(self.dtype),
+            "epoch": self.epoch,
+            "model": self.model.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "scheduler": {k: v for k, v in self.scheduler.state_dict().items() if k != "lr_lambdas"},
+            "torch_rng": torch.get_rng_state(),
+            "best": {"merit": self.best_merit, "epoch": self.best_epoch, "weights": self.best_weights},
+            "history": self.history,
+        }
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        atomic_write(path, buffer.getvalue())
+
+    def load(self, path: str | os.PathLike[str], **facts: str) -> None:
+        """Go back to a state that :meth:`save` wrote.
+
+        Raises
+        ------
+        ValueError
+            If the file is damaged, or belongs to another configuration, data set or arithmetic.
+        """
+        try:
+            state = torch.load(Path(path), weights_only=True, map_location=self.device)
+        except (RuntimeError, EOFError, KeyError, pickle.UnpicklingError, ValueError) as error:
+            raise ValueError(f"{path} is no readable checkpoint; delete it to train this run from the start") from error
+        here = {"config_hash": self.config.hash, "dtype": str(self.dtype), "facts": facts}
+        there = {name: state.get(name) for name in here}
+        if here != there:
+            raise ValueError(f"{path} belongs to another run: it has {there}, this run has {here}; delete it to start over")
+        self.model.load_state_dict(state["model"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.scheduler.load_state_dict({**state["scheduler"], **self._lambdas()})
+        torch.set_rng_state(state["torch_rng"].cpu())
+        self.epoch, self.history = state["epoch"], state["history"]
+        best = state["best"]
+        self.best_merit, self.best_epoch, self.best_weights = best["merit"], best["epoch"], best["weights"]
+
+    def _lambdas(self) -> dict[str, list[None]]:
+        # LambdaLR keeps a list of its functions' own states: a plain function has none.
+        return {"lr_lambdas": [None]} if self.config.schedule == "cosine" else {}
+
+
+def _dice_at_half(logits: Tensor, labels: Tensor) -> Tensor:
+    """Dice of {c >= 1/2} and label for every image of a batch; 1 where both are empty."""
+    mask = (logits >= 0).flatten(1)
+    label = labels.flatten(1) > 0.5
+    total = mask.sum(1) + label.sum(1)
+    both = (mask & label).sum(1)
+    return torch.where(total > 0, 2 * both / total.clamp_min(1), 1.0).cpu()
+
+
+def normalise(images: Sequence[np.ndarray], config: RunConfig) -> Tensor:
+    """Stack images (x, y, z) to (cases, 1, x, y, z) and bring intensities to the network's range, linearly.
+
+    The result is (image - ``intensity_offset``) / ``intensity_scale``: nothing is cut off.
+    """
+    stack = np.stack(images).astype(np.float32)
+    return torch.from_numpy((stack - np.float32(config.intensity_offset)) / np.float32(config.intensity_scale))[:, None]

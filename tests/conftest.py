@@ -1,0 +1,67 @@
+"""What every test has: one thread, no display, no network beyond this host, and the shared data where there is some."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+# Before the first import of NumPy or torch: xdist runs one process a core, and the sums must not depend on the cores.
+for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")
+os.environ["MPLBACKEND"] = "Agg"
+
+import pytest
+from hypothesis import settings
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED_DATA = ROOT.parent / "shared" / "data"
+LOOPBACK = ("127.", "::1", "localhost")
+
+settings.register_profile("default", deadline=None)
+settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
+settings.load_profile("ci" if os.environ.get("CI") else "default")
+
+
+def require_folder(folder: Path, shown: str) -> Path:
+    """Return `folder`; where it is missing, skip the test that asks, but fail it in CI, which must use real data."""
+    if folder.is_dir():
+        return folder
+    message = f"no real data: expected the folder {shown} beside the repository"
+    if os.environ.get("CI", "").lower() not in ("", "0", "false"):
+        pytest.fail(f"{message} (CI is set, so this is a failure and not a skip)")
+    pytest.skip(message)
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The repository's root."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real data, `../shared/data`: the test is skipped without it, and failed in CI."""
+    return require_folder(SHARED_DATA, "../shared/data")
+
+
+@pytest.fixture(scope="session")
+def hippocampus_source() -> Path:
+    """A local copy of Task04_Hippocampus in its official layout, as `--source` takes it: `../shared/data/msd`."""
+    return require_folder(SHARED_DATA / "msd" / "Task04_Hippocampus", "../shared/data/msd/Task04_Hippocampus").parent
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Refuse every connection that leaves this host: a test that needs one would pass or fail by the weather."""
+    for name in ("connect", "connect_ex"):
+        original = getattr(socket.socket, name)
+
+        def guarded(self: socket.socket, address: object, original=original) -> object:
+            if self.family in (socket.AF_INET, socket.AF_INET6) and not str(address[0]).startswith(LOOPBACK):  # type: ignore[index]
+                raise OSError(f"tests may not use the network: connection to {address!r}")
+            return original(self, address)
+
+        monkeypatch.setattr(socket.socket, name, guarded)
+    yield
