@@ -36,7 +36,7 @@ help:
 	@echo '                 PRESET=smoke|quick|hippocampus|paper  SOURCE=DIR (a local copy of the data)  CORES=N'
 	@echo 'make book        build the book from the stored results into _build/html'
 	@echo 'make lab         open the notebooks in JupyterLab'
-	@echo 'make notebooks   execute the chapters in notebooks/ anew and store their outputs'
+	@echo 'make notebooks   execute the chapters in notebooks/ anew, store their outputs, renew the README'
 	@echo 'make test        everything that checks the project: style, types, tests, notebooks, book'
 	@echo 'make bench       speed and memory, side by side with other packages'
 	@echo 'make clean       remove _build, caches and .venv; data/ and runs/ stay (make distclean removes them too)'
@@ -57,6 +57,7 @@ lab: $(STAMP)
 .PHONY: notebooks
 notebooks: $(STAMP)
 	@$(if $(CHAPTERS),$(PY) -m nbconvert --to notebook --execute --inplace $(CHAPTERS),echo 'no notebooks to execute')
+	@$(PY) -m noisyseg.readme
 
 .PHONY: bench
 bench: $(STAMP)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from functools import wraps
+from typing import Any, ParamSpec
 
 import matplotlib as mpl
 import numpy as np
@@ -13,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+P = ParamSpec("P")
 METHODS = ("CE(0)", "SD(0)", "CE(*)")
 COLOURS = {"CE(0)": "#0072B2", "SD(0)": "#D55E00", "CE(*)": "#009E73", "ceiling": "#444444"}
 LOSSES = {"ce": ("cross-entropy", COLOURS["CE(0)"]), "sd": ("soft-Dice", COLOURS["SD(0)"])}
@@ -21,6 +23,7 @@ DIFFERENCES = {"CE(*)-CE(0)": ("^", "#009E73"), "SD(0)-CE(0)": ("s", "#D55E00"),
 _RC: Any = {
     "figure.dpi": 110,
     "figure.constrained_layout.use": True,
+    "figure.constrained_layout.h_pad": 0.08,
     "font.size": 10,
     "axes.titlesize": 10,
     "axes.spines.top": False,
@@ -52,11 +55,27 @@ def figure_style() -> Iterator[None]:
         yield
 
 
+def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
+    """Make a function draw in the book's style, down to what matplotlib otherwise leaves to the first rendering."""
+
+    @wraps(draw)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> Figure:
+        with figure_style():
+            figure = draw(*args, **kwargs)
+            figure.draw_without_rendering()  # makes the ticks here, not in the style of whoever saves the figure
+            return figure
+
+    return wrapper
+
+
 def new_figure(width: float, height: float, rows: int, columns: int) -> tuple[Figure, np.ndarray]:
     """Return a figure that no global registry knows, and its axes as a rows x columns array."""
     figure = Figure(figsize=(width, height))
     FigureCanvasAgg(figure)
-    return figure, figure.subplots(rows, columns, squeeze=False)
+    axes = figure.subplots(rows, columns, squeeze=False)
+    for ax in axes.flat:
+        ax.tick_params(labelsize=9)  # a size by name is looked up when drawing, in the parameters of that moment
+    return figure, axes
 
 
 def panels(table: Any, draw: Callable[[Axes, Any, str], None], ylabel: str, xlabel: str = "noise strength a") -> Figure:
@@ -64,19 +83,20 @@ def panels(table: Any, draw: Callable[[Axes, Any, str], None], ylabel: str, xlab
     organs = list(dict.fromkeys(table["organ"]))
     columns = 2 if len(organs) == 4 else min(len(organs), 3)
     rows = -(-len(organs) // columns)
-    with figure_style():
-        figure, axes = new_figure(max(2.9 * columns, 4.2) + 1.7, 2.9 * rows + 0.2, rows, columns)
-        entries: dict[str, Any] = {}
-        for k, ax in enumerate(axes.flat):
-            if k >= len(organs):
-                ax.remove()
-                continue
-            draw(ax, table[table["organ"] == organs[k]], organs[k])
-            ax.set(title=organs[k], xlabel=xlabel)
-            if k % columns == 0:
-                ax.set_ylabel(ylabel)
-            entries.update(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
-        figure.legend(entries.values(), entries.keys(), loc="outside right center")
+    figure, axes = new_figure(max(2.9 * columns, 4.2) + 1.7, 2.9 * rows + 0.2, rows, columns)
+    entries: dict[str, Any] = {}
+    for k, ax in enumerate(axes.flat):
+        if k >= len(organs):
+            ax.remove()
+            continue
+        draw(ax, table[table["organ"] == organs[k]], organs[k])
+        ax.set(title=organs[k])
+        if k + columns >= len(organs):
+            ax.set_xlabel(xlabel)
+        if k % columns == 0:
+            ax.set_ylabel(ylabel)
+        entries.update(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
+    figure.legend(entries.values(), entries.keys(), loc="outside right center")
     return figure
 
 

@@ -1,8 +1,8 @@
 r"""The search behind `noisyseg.dice_threshold`: sup_s D_m(s) / 2 without sorting, without a copy, without rounding.
 
 Write S(t) and C(t) for the sum and the number of the voxels with m >= t, V for the sum of m, and f(t) = S / (C + V),
-half the Dice of the mask m >= t. The function phi(t) = S(t) - t (C(t) + V) is convex and decreasing, and the wanted t* is
-its root. f(t) is Newton's step: it never passes t*, and it is t* once it no longer rises. Rounding does no harm: from
+half the Dice of the mask m >= t. The function phi(t) = S(t) - t (C(t) + V) is convex and decreasing, and its root is
+the wanted t*. f(t) is Newton's step: it never passes t*, and it is t* once it no longer rises. No harm in rounding: as
 phi(t) >= (t* - t) (C(t*) + V) a t with f(t) = (1 + e) t has t* - t <= e t (C(t) + V) / V, and t (C(t) + V) <= 2 V.
 """
 
@@ -204,8 +204,8 @@ def _by_window(m: np.ndarray) -> float:
 
 
 def _settled(t: float, m: Array) -> float:
-    """Keep the rounding of t from passing what t* cannot pass: 1/2, and the largest value where that is tiny."""
-    return min(t, 0.5, float(m.max()) if t < 1e-12 else 0.5)
+    """Keep the rounding of t from passing what t* cannot pass: 1/2, the largest value where that is tiny, and 0."""
+    return max(min(t, 0.5, float(m.max()) if t < 1e-12 else 0.5), 5e-324)
 
 
 def _on_device(m: Array) -> float:

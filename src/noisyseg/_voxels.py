@@ -52,7 +52,7 @@ def weight_matrix(weights: np.ndarray, rows: slice, columns: slice) -> np.ndarra
 def leaving(size: int, s: float) -> np.ndarray:
     """Compute, for every voxel j of an axis, the part of its weights that falls on places outside the image.
 
-    The weights between i and j, summed over i = 0, ..., N-1, telescope to 1 - Phi(-(j + 1/2)/s) - Phi(-(N - j - 1/2)/s).
+    The weights between i and j, summed over i < N, telescope to 1 - Phi(-(j + 1/2)/s) - Phi(-(N - j - 1/2)/s).
     """
     if s == 0:
         return np.zeros(size)

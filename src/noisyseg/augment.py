@@ -16,8 +16,8 @@ from torch.nn import functional
 def random_affine(rng: np.random.Generator, shift: float, rotation_deg: float) -> Tensor:
     """Random rigid map as the (3, 4) matrix that :func:`torch.nn.functional.affine_grid` takes.
 
-    The axis of rotation is uniform on the sphere, the angle uniform in +-``rotation_deg``, the shift of each axis uniform
-    in +-``shift`` (a fraction of the image's side).
+    The axis of rotation is uniform on the sphere, the angle uniform in +-``rotation_deg``, the shift of each axis
+    uniform in +-``shift`` (a fraction of the image's side).
 
     Examples
     --------

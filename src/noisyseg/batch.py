@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import ctypes
+import json
 import os
+import signal
 import subprocess
 import sys
 import time
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +37,7 @@ def prepare_data(preset: Preset, data: str | os.PathLike[str], source: str | Non
         if config.dataset == "totalsegmentator":
             if not (folder / "manifest.json").is_file():
                 raise BatchError(
-                    f"preset {preset.name} needs {folder}: no script of this version cuts TotalSegmentator's patches yet; "
+                    f"preset {preset.name} needs {folder}: no script cuts TotalSegmentator's patches yet; "
                     "put a folder in the format of noisyseg.data.cases there, with the organs of the preset"
                 )
             sets[config.data_folder] = CaseSet(folder)
@@ -54,9 +58,10 @@ def execute_notebook(template: str, target: str | os.PathLike[str], parameters: 
     Raises
     ------
     BatchError
-        If a cell raises: the error's type and message in one line, and where the notebook is.
+        If a parameter is unknown, a cell raises (its error in one line, and where the notebook is), or the kernel dies.
     """
     import papermill
+    from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
     path = project_root() / "notebooks" / "templates" / f"{template}.ipynb"
@@ -66,6 +71,7 @@ def execute_notebook(template: str, target: str | os.PathLike[str], parameters: 
         raise BatchError(f"{template}.ipynb has no parameter {unknown[0]!r}; it has {', '.join(known)}")
     Path(target).parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(target).with_suffix(f".{os.getpid()}.part.ipynb")
+    where = f"notebook: {Path(target).resolve()}"
     try:
         with warnings.catch_warnings():
             # nbformat's and jupyter_client's own deprecations are no business of the person at the terminal.
@@ -78,10 +84,12 @@ def execute_notebook(template: str, target: str | os.PathLike[str], parameters: 
                 progress_bar=False,
                 stdout_file=sys.stderr,
                 cwd=str(Path.cwd()),
-                extra_arguments=["--log-level=ERROR"],
+                extra_arguments=["--log-level=CRITICAL"],
             )
     except PapermillExecutionError as error:
-        raise BatchError(f"{error.ename}: {' '.join(str(error.evalue).split())} (notebook: {target})") from error
+        raise BatchError(f"{error.ename}: {' '.join(str(error.evalue).split())} ({where})") from error
+    except DeadKernelError as error:
+        raise BatchError(f"the process of {template}.ipynb died: killed, or out of memory ({where})") from error
     finally:
         if temporary.exists():
             os.replace(temporary, target)
@@ -92,14 +100,15 @@ def run_notebook(preset: str, config: RunConfig, name: str, data: str, runs: str
     folder = Path(runs) / name / config.folder
     point = {axis: getattr(config, axis) for axis in ("organ", "a", "loss", "fold", "model")}
     folder.mkdir(parents=True, exist_ok=True)
-    # The kernel inherits these: runs side by side do not fight for cores, and sums are added up in one order everywhere.
+    # The kernel inherits these: runs side by side do not fight for cores, and sums are added up in one order.
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[variable] = str(config.threads)
     try:
         execute_notebook("training_run", folder / "run.ipynb", {"preset": preset, **point, "data": data, "runs": runs})
-    except BatchError as error:
+    except (BatchError, OSError) as error:
         # Also failures outside execute(), such as a kernel that died, are then seen by `noisyseg status`.
-        atomic_write(folder / "failure.txt", f"{error}\n")
+        with suppress(OSError):  # on a full disk the error itself matters more than its record
+            atomic_write(folder / "failure.txt", f"{' '.join(str(error).split())}\n")
         raise
     return folder
 
@@ -112,6 +121,25 @@ def failures(preset: Preset, runs: str | os.PathLike[str]) -> list[str]:
         if path.is_file():
             lines.append(f"{config.name}: {path.read_text().strip()}")
     return lines
+
+
+def _die_with_parent() -> None:
+    """On Linux, in the child: Snakemake must not outlive the process whose lock keeps a second one away."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
+def _run_snakemake(command: list[str], root: Path) -> int:
+    environment = {**os.environ, "NOISYSEG_ROOT": str(root)}
+    with subprocess.Popen(command, env=environment, preexec_fn=_die_with_parent) as process:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            # The terminal has sent the signal to all of them: let Snakemake stop its jobs before we go.
+            with suppress(subprocess.TimeoutExpired, KeyboardInterrupt):
+                process.wait(timeout=30)
+            process.kill()
+            raise
 
 
 def run_grid(
@@ -145,34 +173,44 @@ def run_grid(
     ------
     BatchError
         If a second process works on the same preset, or a step failed; finished runs and checkpoints stay.
+    ValueError, FileNotFoundError
+        If there is no such profile or source, or ``data`` is no path that Snakemake can take.
     """
     preset = Preset.load(preset_name)
     root = project_root()
-    home = (Path(runs) / preset.name).resolve()
-    home.mkdir(parents=True, exist_ok=True)
+    profiles = root / "workflow" / "profiles"
+    if not (profiles / profile / "config.yaml").is_file():
+        names = ", ".join(sorted(file.parent.name for file in profiles.glob("*/config.yaml")))
+        raise ValueError(f"profile is {profile!r}; there are {names}")
+    if set("{}") & set(str(Path(data).resolve())):
+        raise ValueError(f"data is {str(Path(data).resolve())!r}; Snakemake takes no path with braces")
     preset_argument = str(Path(preset_name).resolve()) if Path(preset_name).suffix in (".yaml", ".yml") else preset_name
     if source is not None and not Path(source).exists():
         raise FileNotFoundError(f"source {source} does not exist; expected a local copy of the data set")
     settings = {"preset": preset_argument, "data": str(Path(data).resolve())}
     if source:
         settings["source"] = str(Path(source).resolve())
+    home = (Path(runs) / preset.name).resolve()
+    home.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(root / "workflow" / "Snakefile")]
-    command += ["--directory", str(home), "--workflow-profile", str(root / "workflow" / "profiles" / profile)]
+    command += ["--directory", str(home), "--workflow-profile", str(profiles / profile)]
     command += ["--cores", str(cores or os.cpu_count() or 1)]
     command += ["--dry-run"] if dry_run else []
-    command += ["--config", *(f"{name}={value}" for name, value in settings.items())]
+    # Snakemake reads values as YAML: quoted, so that a path stays the string that it is.
+    command += ["--config", *(f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in settings.items())]
     try:
         with filelock.FileLock(home / ".lock", timeout=0):
             begun = time.perf_counter()
             total = len(preset.runs())
             done = sum((home / config.folder / "metrics.json").is_file() for config in preset.runs())
             report(f"{preset.name}: {total} runs, {done} done; {preset.about}")
-            code = subprocess.run(command, env={**os.environ, "NOISYSEG_ROOT": str(root)}, check=False).returncode
+            code = _run_snakemake(command, root)
     except filelock.Timeout as error:
         raise BatchError(f"another process works on preset {preset.name} in {home}; wait for it or stop it") from error
     if code:
         lines = failures(preset, runs)
-        reason = "; ".join(lines) if lines else "see the lines above"
-        raise BatchError(f"preset {preset.name} did not finish: {reason}. The same command goes on from here")
-    report(f"{preset.name}: complete after {time.perf_counter() - begun:.0f} s")
+        reason = f"{len(lines)} of {total} runs failed, the first is {lines[0]}" if lines else "see the lines above"
+        raise BatchError(f"preset {preset.name} did not finish: {reason}; the same command goes on from here")
+    if not dry_run:
+        report(f"{preset.name}: complete after {time.perf_counter() - begun:.0f} s")
     return home / "results" / preset.name

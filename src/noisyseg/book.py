@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import filelock
+
 from noisyseg.batch import BatchError
 from noisyseg.paths import project_root
 
@@ -20,7 +22,7 @@ def build_book(html: str | os.PathLike[str] = "_build/html", results: str | os.P
     Parameters
     ----------
     html
-        Where the pages go; an earlier build there is replaced once the new one is complete.
+        Where the pages go; an earlier build there is replaced once the new one is complete, anything else is not.
     results
         Folder of result tables (``<results>/<preset>/…``). If given, the notebooks are executed anew with it, in a
         copy below the build folder: the tree and its stored outputs stay as they are.
@@ -28,13 +30,34 @@ def build_book(html: str | os.PathLike[str] = "_build/html", results: str | os.P
     Raises
     ------
     BatchError
-        If a notebook or the build fails; the build's own last lines.
+        If a notebook or the build fails (the build's own last lines), or another process builds there.
+    FileExistsError, FileNotFoundError
+        If ``html`` holds something that is no built book, or ``results`` is no folder.
     """
     root = project_root()
     html = Path(html).resolve()
-    work = html.parent / "work"
-    stage = work / "source"
+    if html.exists() and not (_is_build(html) or (html.is_dir() and not any(html.iterdir()))):
+        raise FileExistsError(
+            f"html is {html}, which is no earlier build of the book; it is left alone, name another folder"
+        )
+    if results is not None and not Path(results).is_dir():
+        raise FileNotFoundError(f"results is {results}; expected a folder of result tables")
+    html.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with filelock.FileLock(html.parent / f".{html.name}.lock", timeout=0):
+            return _build(root, html, html.parent / f".{html.name}.noisyseg-build", results)
+    except filelock.Timeout as error:
+        raise BatchError(f"another process builds the book in {html}; wait for it or stop it") from error
+
+
+def _is_build(html: Path) -> bool:
+    return (html / "index.html").is_file() and (html / "objects.inv").is_file()
+
+
+def _build(root: Path, html: Path, work: Path, results: str | os.PathLike[str] | None) -> Path:
+    # What a killed build left is of no use: its name is ours alone.
     shutil.rmtree(work, ignore_errors=True)
+    stage = work / "source"
     stage.mkdir(parents=True)
     for name in SOURCES:
         if (root / name).is_dir():
@@ -55,7 +78,6 @@ def build_book(html: str | os.PathLike[str] = "_build/html", results: str | os.P
     _call([*command, "--path-output", str(work)], environment, root, "book")
     if html.exists():
         shutil.rmtree(html)
-    html.parent.mkdir(parents=True, exist_ok=True)
     os.replace(work / "_build" / "html", html)
     shutil.rmtree(work)
     return html / "index.html"

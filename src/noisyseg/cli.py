@@ -1,14 +1,18 @@
-"""The ``noisyseg`` command (book chapter *Reproduce*). Every error ends in one line on standard error and exit code 1."""
+"""The ``noisyseg`` command (book chapter *Reproduce*). Errors end in one line on standard error and exit code 1."""
 
 from __future__ import annotations
 
 import argparse
+import io
 import os
-import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import noisyseg
+
+if TYPE_CHECKING:
+    from noisyseg.config import Preset
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -19,7 +23,9 @@ def _parser() -> argparse.ArgumentParser:
     def add(name: str, text: str, *, preset: bool = True) -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=text, description=text)
         if preset:
-            command.add_argument("--preset", default="quick", help="name of a preset or path of a .yaml file (%(default)s)")
+            command.add_argument(
+                "--preset", default="quick", help="name of a preset or path of a .yaml file (%(default)s)"
+            )
         return command
 
     def folders(command: argparse.ArgumentParser, *names: str) -> None:
@@ -96,10 +102,9 @@ def _dispatch(arguments: argparse.Namespace) -> None:
     elif arguments.command == "cell":
         from noisyseg.batch import execute_notebook
 
-        point = _point(arguments, ("organ", "a"))
-        config = next((c for c in preset.runs() if all(getattr(c, k) == v for k, v in point.items())), None)
-        if config is None:
-            raise ValueError(f"preset {preset.name} has no cell with {point}")
+        # The other axes do not matter here: any run of the cell tells its organ and a.
+        some = {axis: points[0] for axis, points in preset.grid.items() if axis not in ("organ", "a")}
+        config = preset.run(**some, **_point(arguments, ("organ", "a")))
         target = Path(arguments.runs) / preset.name / "cells" / f"{config.organ}-a{config.a:.3f}.ipynb"
         parameters = {"preset": arguments.preset, "organ": config.organ, "a": config.a, "runs": arguments.runs}
         execute_notebook("cell", target, parameters)
@@ -115,7 +120,7 @@ def _dispatch(arguments: argparse.Namespace) -> None:
         print(write_results(results, arguments.out or Path("results") / preset.name))
 
 
-def _reproduce(arguments: argparse.Namespace, preset: noisyseg.config.Preset) -> None:  # type: ignore[name-defined]
+def _reproduce(arguments: argparse.Namespace, preset: Preset) -> None:
     from noisyseg.batch import run_grid
 
     folder = run_grid(
@@ -143,16 +148,21 @@ def _reproduce(arguments: argparse.Namespace, preset: noisyseg.config.Preset) ->
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command line; return the exit code.
+    """Run the command line; return the exit code. ``NOISYSEG_TRACEBACK=1`` shows where an error came from.
 
     Examples
     --------
     >>> main(["status", "--preset", "hipocampus"])
     1
     """
-    arguments = _parser().parse_args(argv)
     try:
-        _dispatch(arguments)
+        # Lines appear as they are made, also in a log: other processes write between them.
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(line_buffering=True)
+        try:
+            _dispatch(_parser().parse_args(argv))
+        finally:
+            sys.stdout.flush()  # here, where a closed pipe is still ours to handle
     except KeyboardInterrupt:
         print("noisyseg: stopped; the same command goes on from here", file=sys.stderr)
         return 130
@@ -160,10 +170,13 @@ def main(argv: list[str] | None = None) -> int:
         # The reader of our output (head, less) has gone: no error of ours.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except (ValueError, OSError, RuntimeError, FloatingPointError, subprocess.SubprocessError) as error:
+    except Exception as error:
         if os.environ.get("NOISYSEG_TRACEBACK"):
             raise
-        print(f"noisyseg: {' '.join(str(error).split())}", file=sys.stderr)
+        text = " ".join(str(error).split())
+        if not text or not isinstance(error, (ValueError, OSError, RuntimeError, ArithmeticError)):
+            text = f"unexpected {type(error).__name__}: {text} (NOISYSEG_TRACEBACK=1 shows where)"
+        print(f"noisyseg: {text}", file=sys.stderr)
         return 1
     return 0
 

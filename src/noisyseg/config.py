@@ -222,8 +222,8 @@ class Preset:
         Raises
         ------
         ValueError
-            If there is no such preset, the file is no YAML mapping, or a key is unknown, missing or of a wrong type; the
-            file and the key.
+            If there is no such preset, the file is no YAML mapping, or a key is unknown, missing, there twice or of a
+            wrong type; the file and the key.
         """
         path = Path(preset)
         if path.suffix not in (".yaml", ".yml"):
@@ -268,7 +268,7 @@ class Preset:
         check_names("run", point, AXES)
         full = {}
         for axis, points in self.grid.items():
-            if axis not in point and len(points) > 1:
+            if axis not in point and points[1:]:
                 raise ValueError(f"{axis} is missing; preset {self.name} has {', '.join(map(str, points))}")
             value = point.get(axis, points[0])
             if value not in points:
@@ -284,8 +284,8 @@ class Preset:
 def notebook_parameters(namespace: dict[str, Any], known: tuple[str, ...]) -> dict[str, Any]:
     """Parameters of a papermill template, from its ``globals()``; every other name is refused.
 
-    papermill injects a name that the template does not know with no more than a warning: the run would then silently use
-    a default. Call this right after the cell tagged ``parameters``, before any import.
+    papermill injects a name that the template does not know with no more than a warning: the run would then silently
+    use a default. Call this right after the cell tagged ``parameters``, before any import.
 
     Examples
     --------

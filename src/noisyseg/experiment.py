@@ -1,8 +1,8 @@
 """A run: its folder, its lock, resume, scores and provenance (book chapter *Reproduce*).
 
 A run's folder ``runs/<preset>/<run>-<hash>/`` holds ``config.json``, ``run.ipynb`` (as executed), ``progress.jsonl``,
-``checkpoint.pt``, ``cases.csv`` and, last of all, ``metrics.json``. A run that has ``metrics.json`` for the same data is
-done; any other goes on from its checkpoint.
+``checkpoint.pt``, ``cases.csv`` and, last of all, ``metrics.json``. A run that has ``metrics.json`` for the same data
+is done; any other goes on from its checkpoint.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import platform
 import resource
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -114,7 +115,7 @@ def execute(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     # The lock dies with its process, however that ends. A second process waits and then finds the run done.
-    with filelock.FileLock(folder / ".lock"):
+    with _locked(folder, config, report):
         data_set = CaseSet(Path(data) / config.data_folder)
         if is_done(folder, config, data_set.digest):
             return read_json(folder / "metrics.json")
@@ -123,8 +124,23 @@ def execute(
             with reproducible(config.threads):
                 return _execute(config, folder, data_set, report)
         except Exception as error:
-            atomic_write(folder / "failure.txt", f"{type(error).__name__}: {error}\n")
+            with suppress(OSError):  # on a full disk the error itself matters more than its record
+                atomic_write(folder / "failure.txt", f"{type(error).__name__}: {' '.join(str(error).split())}\n")
             raise
+
+
+@contextmanager
+def _locked(folder: Path, config: RunConfig, report: Callable[[str], None]) -> Iterator[None]:
+    lock = filelock.FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=1)
+    except filelock.Timeout:
+        report(f"{config.name}: waiting for another process that works on it")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _limit(ids: list[str], count: int) -> list[str]:
@@ -144,18 +160,16 @@ def _execute(config: RunConfig, folder: Path, data_set: CaseSet, report: Callabl
     if checkpoint.is_file():
         trainer.load(checkpoint, **facts)
         report(f"{config.name}: resumed after epoch {trainer.epoch} of {config.epochs}")
-    # A line may have been written for an epoch whose checkpoint was not: the file follows the checkpoint.
-    seconds = _seconds(progress)[: trainer.epoch]
-    lines = [{**record, "seconds": s} for record, s in zip(trainer.history, seconds, strict=False)]
-    atomic_write(progress, "".join(json.dumps(line) + "\n" for line in lines))
+    # A killed process may have left a line too few, or half of one: the file follows the checkpoint.
+    atomic_write(progress, "".join(json.dumps(record) + "\n" for record in trainer.history))
     while trainer.epoch < config.epochs:
         begun = time.perf_counter()
         record = trainer.run_epoch()
+        record["seconds"] = round(time.perf_counter() - begun, 3)  # in the trainer's history, hence in the checkpoint
         trainer.save(checkpoint, **facts)
-        seconds.append(round(time.perf_counter() - begun, 3))
         with open(progress, "a") as file:
-            file.write(json.dumps({**record, "seconds": seconds[-1]}) + "\n")
-        left = float(np.mean(seconds)) * (config.epochs - trainer.epoch)
+            file.write(json.dumps(record) + "\n")
+        left = _training_s(trainer) / trainer.epoch * (config.epochs - trainer.epoch)
         report(
             f"{config.name}: epoch {trainer.epoch}/{config.epochs}  loss {record['train_loss']:.4f}  "
             f"train Dice {record['train_dice']:.3f}  {left:.0f} s left"
@@ -175,33 +189,26 @@ def _execute(config: RunConfig, folder: Path, data_set: CaseSet, report: Callabl
         "parameters": sum(weight.numel() for weight in trainer.model.parameters()),
         "precision": str(trainer.dtype).removeprefix("torch."),
         "device": str(trainer.device),
-        "training_s": round(sum(seconds), 3),
+        "training_s": round(_training_s(trainer), 3),
         "wall_s": round(time.perf_counter() - started, 3),
         "peak_memory_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "provenance": provenance(),
     }
     write_json(folder / "metrics.json", metrics)
-    report(f"{config.name}: done, {metrics['scores']}")
+    scores = "  ".join(f"{method} {score:.4f}" for method, score in metrics["scores"].items())
+    report(f"{config.name}: done, mean test Dice  {scores}")
     return metrics
 
 
-def _seconds(progress: Path) -> list[float]:
-    if not progress.is_file():
-        return []
-    seconds = []
-    for line in progress.read_text().splitlines():
-        try:
-            seconds.append(float(json.loads(line)["seconds"]))
-        except (ValueError, KeyError):  # the last line of a killed process may be half a line
-            break
-    return seconds
+def _training_s(trainer: Trainer) -> float:
+    return sum(record["seconds"] for record in trainer.history)
 
 
 def _means(rows: list[dict[str, Any]]) -> dict[str, float]:
-    table = pd.DataFrame(rows)
-    means = table.groupby("method", sort=False)["dice_noisy"].mean()
-    return {str(method): round(float(value), 6) for method, value in means.items()}
+    methods = dict.fromkeys(row["method"] for row in rows)
+    scores = {method: [row["dice_noisy"] for row in rows if row["method"] == method] for method in methods}
+    return {method: round(float(np.mean(values)), 6) for method, values in scores.items()}
 
 
 def score_run(config: RunConfig, trainer: Trainer, test: list[Case]) -> list[dict[str, Any]]:

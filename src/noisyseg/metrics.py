@@ -150,8 +150,8 @@ def cross_entropy(c: Array, m: Array) -> float:
 
     Examples
     --------
-    >>> cross_entropy(np.array([0.5, 0.0, 1.0]), np.array([0.5, 0.0, 1.0])) == np.log(2) / 3
-    True
+    >>> round(cross_entropy(np.array([0.5, 0.0, 1.0]), np.array([0.5, 0.0, 1.0])), 6)  # log(2) / 3
+    0.231049
     >>> cross_entropy(np.array([0.0, 0.0]), np.array([0.5, 0.0]))
     inf
     """
@@ -168,4 +168,4 @@ def cross_entropy(c: Array, m: Array) -> float:
             inside = xp.where(m_block > 0, m_block * xp.log(c_block), zero)
             outside = xp.where(m_block < 1, (1 - m_block) * xp.log1p(-c_block), zero)
             parts.append(-float((inside + outside).sum()))
-    return max(0.0, math.fsum(parts) / math.prod(c.shape))  # -0.0 is no loss
+    return math.fsum(parts) / math.prod(c.shape) + 0.0  # -0.0 becomes 0.0

@@ -98,9 +98,9 @@ class GaussianDeformation:
 
         Notes
         -----
-        The image is deformed slab by slab: the field never exists as a whole. Positions are computed in float32, with an
-        error of about 1e-7 of the image side. Lines of voxels from which no displacement of this sample can reach the
-        label (by the Cauchy-Schwarz inequality) are skipped, which changes no voxel.
+        The image is deformed slab by slab: the field never exists as a whole. Positions are computed in float32, with
+        an error of about 1e-7 of the image side. Lines of voxels from which no displacement of this sample can reach
+        the label (by the Cauchy-Schwarz inequality) are skipped, which changes no voxel.
 
         Examples
         --------

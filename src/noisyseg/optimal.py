@@ -70,7 +70,7 @@ def _at_least(m: Array, t: float) -> Array:
     if m.dtype.kind != "f":
         return m >= t
     level = m.dtype.type(t)  # a number between two neighbours of the dtype acts as the upper one
-    return m >= (np.nextafter(level, m.dtype.type(1)) if level < t else level)
+    return m >= (np.nextafter(level, m.dtype.type(1)) if float(level) < t else level)
 
 
 def optimal_accuracy(m: Array) -> Array:

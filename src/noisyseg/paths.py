@@ -112,4 +112,6 @@ def read_json(path: str | os.PathLike[str]) -> Any:
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not valid JSON: byte {error.start} is no UTF-8 text") from error
     except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is not valid JSON (line {error.lineno}, column {error.colno}): {error.msg}") from error
+        raise ValueError(
+            f"{path} is not valid JSON (line {error.lineno}, column {error.colno}): {error.msg}"
+        ) from error

@@ -19,10 +19,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from . import _plot_style as style
-from ._plot_style import COLOURS, MARKERS, METHODS, figure_style
+from ._plot_style import COLOURS, MARKERS, METHODS
+from ._plot_style import figure_style as figure_style
 from .optimal import dice_threshold
 
 
+@style.styled
 def plot_noise_rows(
     means: np.ndarray, marginals: np.ndarray, accuracy: np.ndarray, dice: np.ndarray, a_values: Sequence[float]
 ) -> Figure:
@@ -61,20 +63,20 @@ def plot_noise_rows(
                 f"{name}: found shape {array.shape}; expected ({len(a_values)}, H, W), one image for each of the "
                 f"{len(a_values)} a_values and the same shape as means, which is {arrays[0].shape}"
             )
-    with figure_style():
-        figure, axes = style.new_figure(1.35 * len(a_values) + 0.4, 5.7, 4, len(a_values))
-        for k, a in enumerate(a_values):
-            axes[0, k].set_title(f"$a = {a:.2f}$")
-            for row, (name, array) in enumerate(zip(rows, arrays, strict=True)):
-                ax = axes[row, k]
-                ax.imshow(array[k], cmap="gray", vmin=0, vmax=1)
-                ax.set(xticks=[], yticks=[])
-                ax.grid(False)
-                if k == 0:
-                    ax.set_ylabel(name)
+    figure, axes = style.new_figure(1.35 * len(a_values) + 0.4, 5.7, 4, len(a_values))
+    for k, a in enumerate(a_values):
+        axes[0, k].set_title(f"$a = {a:.2f}$")
+        for row, (name, array) in enumerate(zip(rows, arrays, strict=True)):
+            ax = axes[row, k]
+            ax.imshow(array[k], cmap="gray", vmin=0, vmax=1)
+            ax.set(xticks=[], yticks=[])
+            ax.grid(False)
+            if k == 0:
+                ax.set_ylabel(name)
     return figure
 
 
+@style.styled
 def plot_dice_over_noise(
     summary: pd.DataFrame,
     score: str = "dice_noisy",
@@ -162,6 +164,7 @@ def plot_dice_over_noise(
     return style.panels(table, draw, ylabel)
 
 
+@style.styled
 def plot_differences(differences: pd.DataFrame, score: str = "dice_noisy") -> Figure:
     """Draw the paired differences between methods with their 95 % intervals against a, one panel an organ.
 
@@ -218,6 +221,7 @@ def plot_differences(differences: pd.DataFrame, score: str = "dice_noisy") -> Fi
     return style.panels(table, draw, "difference in Dice")
 
 
+@style.styled
 def plot_history(history: pd.DataFrame) -> Figure:
     """Draw the training Dice of every run against the epoch: organs from left to right, losses by colour.
 
@@ -270,6 +274,7 @@ def plot_history(history: pd.DataFrame) -> Figure:
     return style.panels(table, draw, "training Dice", xlabel="epoch")
 
 
+@style.styled
 def plot_patch_views(
     image: np.ndarray, label: np.ndarray, spacing_mm: Sequence[float] = (1.0, 1.0, 1.0), title: str = ""
 ) -> Figure:
@@ -277,9 +282,9 @@ def plot_patch_views(
 
     Parameters
     ----------
-    image : array_like, shape (D, H, W)
+    image : array_like, shape (x, y, z)
         Grey values; the window is the 1st to the 99th percentile.
-    label : array_like, shape (D, H, W)
+    label : array_like, shape (x, y, z)
         Binary; an empty label is drawn through the middle of the volume, without an outline.
     spacing_mm : sequence of 3 floats
         Voxel size along the three axes, in mm; it sets the aspect.
@@ -289,7 +294,7 @@ def plot_patch_views(
     Returns
     -------
     Figure
-        With three axes: slices across the third, the second and the first axis.
+        With three axes: slices across z, y and x, the lower of the two remaining axes horizontal.
 
     Raises
     ------
@@ -305,38 +310,30 @@ def plot_patch_views(
     """
     image, label = np.asarray(image, dtype=float), np.asarray(label)
     if image.ndim != 3 or image.shape != label.shape:
-        raise ValueError(f"image and label: found shapes {image.shape} and {label.shape}; expected two equal (D, H, W)")
+        raise ValueError(f"image and label: found shapes {image.shape} and {label.shape}; expected two equal (x, y, z)")
     sizes = np.asarray(spacing_mm, dtype=float)
     if sizes.shape != (3,) or not np.all(np.isfinite(sizes) & (sizes > 0)):
         raise ValueError(f"spacing_mm: found {spacing_mm!r}; expected three positive numbers, in mm")
     inside = np.argwhere(label > 0)
     centre = np.rint(inside.mean(axis=0)).astype(int) if len(inside) else np.array(image.shape) // 2
     low, high = np.percentile(image, [1, 99])
-    with figure_style():
-        figure, axes = style.new_figure(8.4, 3.0, 1, 3)
-        for ax, axis in zip(axes[0], (2, 1, 0), strict=True):
-            rows, columns = (k for k in (1, 0, 2) if k != axis)
-            plane = np.moveaxis(image, axis, 0)[centre[axis]]
-            mask = np.moveaxis(label, axis, 0)[centre[axis]] > 0
-            if rows > columns:
-                plane, mask = plane.T, mask.T
-            ax.imshow(
-                plane,
-                cmap="gray",
-                vmin=low,
-                vmax=max(high, low + 1e-9),
-                origin="lower",
-                aspect=float(sizes[rows] / sizes[columns]),
-            )
-            if mask.any() and not mask.all():
-                ax.contour(mask, [0.5], colors="#E69F00", linewidths=1.2)
-            ax.set(xticks=[], yticks=[], xlabel=f"axis {columns}", ylabel=f"axis {rows}")
-            ax.grid(False)
-        if title:
-            figure.suptitle(title)
+    figure, axes = style.new_figure(8.4, 3.0, 1, 3)
+    for ax, axis in zip(axes[0], (2, 1, 0), strict=True):
+        columns, rows = (k for k in range(3) if k != axis)
+        plane = np.moveaxis(image, axis, 0)[centre[axis]].T
+        mask = np.moveaxis(label, axis, 0)[centre[axis]].T > 0
+        aspect = float(sizes[rows] / sizes[columns])
+        ax.imshow(plane, cmap="gray", vmin=low, vmax=max(high, low + 1e-9), origin="lower", aspect=aspect)
+        if mask.any() and not mask.all():
+            ax.contour(mask, [0.5], colors="#E69F00", linewidths=1.2)
+        ax.set(xticks=[], yticks=[], xlabel="xyz"[columns], ylabel="xyz"[rows])
+        ax.grid(False)
+    if title:
+        figure.suptitle(title)
     return figure
 
 
+@style.styled
 def plot_threshold_curve(marginals: Mapping[str, np.ndarray]) -> Figure:
     """Draw u -> D_m({m >= u}) for one or more marginals, with the Dice threshold t and the threshold 1/2 marked.
 
@@ -365,22 +362,21 @@ def plot_threshold_curve(marginals: Mapping[str, np.ndarray]) -> Figure:
     if not marginals:
         raise ValueError("marginals: found none; expected at least one named marginal")
     grid = np.linspace(0.0, 1.0, 1001)
-    with figure_style():
-        figure, axes = style.new_figure(6.4, 3.6, 1, 1)
-        ax = axes[0, 0]
-        ax.plot(grid[:501], 2 * grid[:501], ":", color="0.5", lw=1, label="$2u$")
-        ax.axvline(0.5, color=COLOURS["CE(0)"], lw=1, label="threshold 1/2")
-        shades = mpl.colormaps["viridis"](np.linspace(0.1, 0.85, len(marginals)))
-        for (name, m), colour in zip(marginals.items(), shades, strict=True):
-            values = np.sort(np.asarray(m, dtype=float).ravel())
-            if not values.size or values[-1] <= 0:
-                raise ValueError(f"marginals[{name!r}]: found no positive value; expected a positive sum")
-            first = np.searchsorted(values, grid)  # the voxels from here on have m >= u
-            mass = np.append(values[::-1].cumsum()[::-1], 0.0)[first]
-            ax.plot(grid, 2 * mass / (values.size - first + values.sum()), color=colour, label=name)
-            t = dice_threshold(np.asarray(m, dtype=float))
-            ax.plot(t, 2 * t, MARKERS["CE(*)"], color=COLOURS["CE(*)"], ms=8, zorder=3)
-        ax.plot([], [], MARKERS["CE(*)"], color=COLOURS["CE(*)"], ms=8, ls="", label="$t = D^*/2$")
-        ax.set(xlabel="threshold u", ylabel=r"$D_m(\{m \geq u\})$", ylim=(0, 1.03), xlim=(0, 1))
-        ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    figure, axes = style.new_figure(6.4, 3.6, 1, 1)
+    ax = axes[0, 0]
+    ax.plot(grid[:501], 2 * grid[:501], ":", color="0.5", lw=1, label="$2u$")
+    ax.axvline(0.5, color=COLOURS["CE(0)"], lw=1, label="threshold 1/2")
+    shades = mpl.colormaps["viridis"](np.linspace(0.1, 0.85, len(marginals)))
+    for (name, m), colour in zip(marginals.items(), shades, strict=True):
+        values = np.sort(np.asarray(m, dtype=float).ravel())
+        if not values.size or values[-1] <= 0:
+            raise ValueError(f"marginals[{name!r}]: found no positive value; expected a positive sum")
+        first = np.searchsorted(values, grid)  # the voxels from here on have m >= u
+        mass = np.append(values[::-1].cumsum()[::-1], 0.0)[first]
+        ax.plot(grid, 2 * mass / (values.size - first + values.sum()), color=colour, label=name)
+        t = dice_threshold(np.asarray(m, dtype=float))
+        ax.plot(t, 2 * t, MARKERS["CE(*)"], color=COLOURS["CE(*)"], ms=8, zorder=3)
+    ax.plot([], [], MARKERS["CE(*)"], color=COLOURS["CE(*)"], ms=8, ls="", label="$t = D^*/2$")
+    ax.set(xlabel="threshold u", ylabel=r"$D_m(\{m \geq u\})$", ylim=(0, 1.03), xlim=(0, 1))
+    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure

@@ -97,11 +97,18 @@ def report(preset: Preset, runs: str | os.PathLike[str], cores: int) -> str:
         bar = "#" * round(20 * s.epoch / s.config.epochs) if s.state != "done" else "#" * 20
         note = s.detail or (f"{_clock(s.seconds_left)} left" if s.state == "running" else "")
         lines.append(f"{s.state:8} [{bar:20}] {s.epoch:3d}/{s.config.epochs}  {s.config.name:40} {note}".rstrip())
-    counts = {name: sum(s.state == name for s in states) for name in ("done", "running", "stopped", "failed", "missing")}
+    counts = {
+        name: sum(s.state == name for s in states) for name in ("done", "running", "stopped", "failed", "missing")
+    }
     parallel = max(1, cores // max(s.config.threads for s in states))
-    left = sum(s.seconds_left for s in states) / min(parallel, len(states))
+    # No plan is shorter than the cores' fair share, nor than the longest run.
+    left = max(sum(s.seconds_left for s in states) / parallel, *(s.seconds_left for s in states))
     known = "unknown until the first epoch is done" if math.isnan(left) else _clock(left)
-    finish = "" if math.isnan(left) or not left else f", at about {time.strftime('%H:%M', time.localtime(time.time() + left))}"
+    finish = (
+        ""
+        if math.isnan(left) or not left
+        else f", at about {time.strftime('%H:%M', time.localtime(time.time() + left))}"
+    )
     counted = ", ".join(f"{count} {name}" for name, count in counts.items())
     lines.append(f"{preset.name}: {counted}; time left on {cores} cores: {known}{finish}")
     return "\n".join(lines)

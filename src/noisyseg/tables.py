@@ -1,7 +1,8 @@
 """Result tables: from the runs' folders to the few CSV files that the book prints (book chapter *The experiment*).
 
-``results/<preset>/`` holds ``cases.csv`` (a row for every test case and method), ``summary.csv`` (means with intervals),
-``differences.csv`` (paired differences with intervals), ``history.csv`` (training curves) and ``provenance.json``.
+``results/<preset>/`` holds ``cases.csv`` (a row for every test case and method), ``summary.csv`` (means with
+intervals), ``differences.csv`` (paired differences with intervals), ``history.csv`` (training curves) and
+``provenance.json``.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import numpy as np
 import pandas as pd
 
 from noisyseg.config import Preset, RunConfig
@@ -39,8 +41,8 @@ class Results:
 def summarise(cases: pd.DataFrame) -> pd.DataFrame:
     """Mean over cases, with 95 % bootstrap interval, of every quantity for each organ, a and method.
 
-    ``volume_ratio`` is the volume of the mask over the expected volume of the label, sum(m). Runs without samples for the
-    ceiling (``ceiling_samples: 0``) have no ``ceiling_mc``: it stays NaN.
+    ``volume_ratio`` is the volume of the mask over the expected volume of the label, sum(m). Runs without samples for
+    the ceiling (``ceiling_samples: 0``) have no ``ceiling_mc``: it stays NaN.
 
     Raises
     ------
@@ -49,20 +51,23 @@ def summarise(cases: pd.DataFrame) -> pd.DataFrame:
 
     Examples
     --------
-    >>> row = {"organ": "o", "a": 0.0, "case": "x", "method": "CE(0)", "volume": 2, "volume_marginal": 4.0, "threshold": 0.5}
+    >>> row = {"organ": "o", "a": 0.0, "case": "x", "method": "CE(0)", "threshold": 0.5}
+    >>> row |= {"volume": 2, "volume_marginal": 4.0}
     >>> row |= dict.fromkeys(("dice_noisy", "dice_clean", "dice_marginal", "ceiling", "ceiling_mc"), 1.0)
     >>> summarise(pd.DataFrame([row])).loc[0, ["n", "dice_noisy", "volume_ratio"]].tolist()
-    [1, 1.0, 0.5]
+    [1.0, 1.0, 0.5]
     """
     cases = cases.assign(volume_ratio=cases["volume"] / cases["volume_marginal"])
     rows = []
-    for (organ, a, method), group in cases.groupby(["organ", "a", "method"], sort=False):
+    for key, group in cases.groupby(["organ", "a", "method"], sort=False):
+        organ, a, method = cast(tuple[str, float, str], key)
         row: dict[str, Any] = {"organ": organ, "a": a, "method": method, "n": len(group)}
         for name in QUANTITIES:
             interval = (math.nan,) * 3
-            if name != "ceiling_mc" or not group[name].isna().all():
+            values = group[name].to_numpy(dtype=np.float64)
+            if name != "ceiling_mc" or not np.isnan(values).all():
                 try:
-                    interval = bootstrap_interval(group[name])
+                    interval = bootstrap_interval(values)
                 except ValueError as error:
                     raise ValueError(f"{organ}, a = {a}, {method}, {name}: {error}") from error
             row[name], row[f"{name}_lo"], row[f"{name}_hi"] = interval
@@ -79,10 +84,11 @@ def paired_differences(cases: pd.DataFrame) -> pd.DataFrame:
         If the two methods of a pair were not scored on the same cases, or a case was scored twice.
     """
     rows = []
-    for (organ, a), group in cases.groupby(["organ", "a"], sort=False):
-        twice = group[group.duplicated(["case", "method"])]
+    for key, group in cases.groupby(["organ", "a"], sort=False):
+        organ, a = cast(tuple[str, float], key)
+        twice = group.loc[group.duplicated(["case", "method"]), ["method", "case"]].to_numpy()
         if len(twice):
-            raise ValueError(f"{organ}, a = {a}: {twice['method'].iloc[0]} was scored twice on {twice['case'].iloc[0]}")
+            raise ValueError(f"{organ}, a = {a}: {twice[0][0]} was scored twice on {twice[0][1]}")
         for first, second in DIFFERENCES:
             for score in SCORES:
                 wide = group.pivot(index="case", columns="method", values=score)
@@ -97,7 +103,7 @@ def paired_differences(cases: pd.DataFrame) -> pd.DataFrame:
 
 def _history(config: RunConfig, folder: Path) -> pd.DataFrame:
     records = [json.loads(line) for line in (folder / "progress.jsonl").read_text().splitlines()]
-    table = pd.DataFrame(records)[["epoch", "train_loss", "train_dice", "lr"]]
+    table = pd.DataFrame(records, columns=["epoch", "train_loss", "train_dice", "lr"])
     for position, axis in enumerate(("organ", "a", "loss", "fold")):
         table.insert(position, axis, getattr(config, axis))
     return table
@@ -131,9 +137,11 @@ def gather(preset: Preset, runs: str | os.PathLike[str]) -> Results:
     organs = {organ: rank for rank, organ in enumerate(preset.grid["organ"])}
     cases = cases.sort_values(
         ["organ", "a", "fold", "case", "method"],
-        key=lambda column: column.map({"organ": organs, "method": order}[column.name])
-        if column.name in ("organ", "method")
-        else column,
+        key=lambda column: (
+            column.map({"organ": organs, "method": order}[column.name])
+            if column.name in ("organ", "method")
+            else column
+        ),
         ignore_index=True,
     )
     metrics = [read_json(folder / config.folder / "metrics.json") for config in configs]
@@ -141,7 +149,7 @@ def gather(preset: Preset, runs: str | os.PathLike[str]) -> Results:
     if len(digests) > 1:
         raise ValueError(f"the runs of {preset.name} saw {len(digests)} different versions of the data")
     history = pd.concat([_history(c, folder / c.folder) for c in configs], ignore_index=True)
-    kept = ("run", "config_hash", "best_epoch", "training_s", "wall_s", "peak_memory_mib", "precision", "device", "finished")
+    kept = ("run", "config_hash", "best_epoch", "training_s", "wall_s", "peak_memory_mib", "precision", "device")
     commits = sorted({m["provenance"]["commit"] for m in metrics})
     machines = [m["provenance"]["machine"] for m in metrics]
     facts = {
@@ -156,7 +164,7 @@ def gather(preset: Preset, runs: str | os.PathLike[str]) -> Results:
         "packages": metrics[0]["provenance"]["packages"],
         "parameters": metrics[0]["parameters"],
         "config": {**preset.values, "grid": {axis: list(points) for axis, points in preset.grid.items()}},
-        "runs": [{name: m[name] for name in kept} for m in metrics],
+        "runs": [{name: m[name] for name in (*kept, "finished")} for m in metrics],
     }
     return Results(cases, summarise(cases), paired_differences(cases), history, facts)
 
@@ -206,6 +214,6 @@ def main_table(results: Results, score: str = "dice_noisy") -> pd.DataFrame:
     """
     wide = results.summary.pivot(index=["organ", "a"], columns="method", values=score)
     top = results.summary.drop_duplicates(["organ", "a"]).set_index(["organ", "a"])
-    table = wide.assign(ceiling=top["ceiling"])[[*METHODS, "ceiling"]].reindex(top.index)
+    table = wide.assign(ceiling=top["ceiling"]).reindex(index=top.index, columns=[*METHODS, "ceiling"])
     table.columns.name = None
     return table

@@ -7,10 +7,10 @@ same bits as one that was not.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import math
 import os
-import pickle
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -71,7 +71,9 @@ def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
     """
     if precision == "auto":
         cpu = torch.cpu.get_capabilities()
-        fast = torch.cuda.is_bf16_supported() if device.type == "cuda" else cpu.get("avx512_bf16") or cpu.get("amx_bf16")
+        fast = (
+            torch.cuda.is_bf16_supported() if device.type == "cuda" else cpu.get("avx512_bf16") or cpu.get("amx_bf16")
+        )
         precision = "bfloat16" if fast else "float32"
     return {"float32": torch.float32, "bfloat16": torch.bfloat16}[precision]
 
@@ -80,6 +82,7 @@ def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
 def reproducible(threads: int) -> Iterator[None]:
     """Fixed thread count and deterministic kernels inside, the caller's settings again afterwards."""
     before = (torch.get_num_threads(), torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark)
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
     # cuBLAS needs this to be deterministic; it is read when the first handle is made.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.set_num_threads(threads)
@@ -89,7 +92,7 @@ def reproducible(threads: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before[0])
-        torch.use_deterministic_algorithms(before[1])
+        torch.use_deterministic_algorithms(before[1], warn_only=warn_only)
         torch.backends.cudnn.benchmark = before[2]
 
 
@@ -126,7 +129,8 @@ class Trainer:
         torch.manual_seed(config.training_seed)
         self.dtype = resolve_precision(config.precision, self.device)
         layout = torch.channels_last_3d if config.channels_last else torch.contiguous_format
-        self.model: nn.Module = UNet(config.features).to(self.device, memory_format=layout)
+        self.model: nn.Module = UNet(config.features).to(self.device)
+        self.model.to(memory_format=layout)  # pyright: ignore[reportCallIssue]  (torch's stubs lack this overload)
         self.layout = layout
         self.optimiser = torch.optim.Adam(
             self.model.parameters(), lr=config.learning_rate, weight_decay=config.l2_weight, fused=True
@@ -155,9 +159,9 @@ class Trainer:
     def run_epoch(self) -> dict[str, float]:
         """Train for one epoch and return its record: epoch, train_loss, train_dice, lr.
 
-        ``train_loss`` and ``train_dice`` (Dice of the outputs at 1/2) are means over the training pairs as they came by.
-        ``config.select`` says which of the two selects the model and drives the plateau schedule. The paper takes the
-        metric. For cross-entropy under strong noise that is no guide: the output stays below 1/2, and its Dice at 0.
+        ``train_loss`` and ``train_dice`` (Dice of the outputs at 1/2) are means over the training pairs as they came
+        by. ``config.select`` says which of the two selects the model and drives the plateau schedule. The paper takes
+        the metric. For cross-entropy under strong noise that is no guide: the output stays below 1/2, its Dice at 0.
         """
         config = self.config
         rng = np.random.default_rng([config.training_seed, self.epoch])
@@ -181,7 +185,9 @@ class Trainer:
             "lr": lr,
         }
         if not math.isfinite(record["train_loss"]):
-            raise FloatingPointError(f"epoch {self.epoch}: the training loss is {record['train_loss']}; lower learning_rate")
+            raise FloatingPointError(
+                f"epoch {self.epoch}: the training loss is {record['train_loss']}; lower learning_rate"
+            )
         merit = record["train_dice"] if config.select == "dice" else -record["train_loss"]
         self.scheduler.step(*([merit] if config.schedule == "plateau" else []))
         if merit > self.best_merit:
@@ -231,7 +237,9 @@ class Trainer:
         }
         buffer = io.BytesIO()
         torch.save(state, buffer)
-        atomic_write(path, buffer.getvalue())
+        content = buffer.getvalue()
+        # The digest closes the file: torch itself does not notice a changed weight.
+        atomic_write(path, content + hashlib.sha256(content).digest())
 
     def load(self, path: str | os.PathLike[str], **facts: str) -> None:
         """Go back to a state that :meth:`save` wrote.
@@ -241,14 +249,17 @@ class Trainer:
         ValueError
             If the file is damaged, or belongs to another configuration, data set or arithmetic.
         """
-        try:
-            state = torch.load(Path(path), weights_only=True, map_location=self.device)
-        except (RuntimeError, EOFError, KeyError, pickle.UnpicklingError, ValueError) as error:
-            raise ValueError(f"{path} is no readable checkpoint; delete it to train this run from the start") from error
+        stored = Path(path).read_bytes()
+        content, digest = stored[:-32], stored[-32:]
+        if hashlib.sha256(content).digest() != digest:
+            raise ValueError(f"{path} is damaged or truncated; delete it to train this run from the start")
+        state = torch.load(io.BytesIO(content), weights_only=True, map_location=self.device)
         here = {"config_hash": self.config.hash, "dtype": str(self.dtype), "facts": facts}
         there = {name: state.get(name) for name in here}
         if here != there:
-            raise ValueError(f"{path} belongs to another run: it has {there}, this run has {here}; delete it to start over")
+            raise ValueError(
+                f"{path} belongs to another run: it has {there}, this run has {here}; delete it to start over"
+            )
         self.model.load_state_dict(state["model"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.scheduler.load_state_dict({**state["scheduler"], **self._lambdas()})

@@ -56,13 +56,16 @@ class Case:
                 f"case {self.id}: image is {self.image.dtype} and label {self.label.dtype}; expected float32 and uint8"
             )
         if not np.isfinite(self.image).all():
-            raise ValueError(f"case {self.id}: image holds {int((~np.isfinite(self.image)).sum())} NaN or infinite voxels")
+            raise ValueError(
+                f"case {self.id}: image holds {int((~np.isfinite(self.image)).sum())} NaN or infinite voxels"
+            )
         if self.label.max(initial=0) > 1:
             raise ValueError(f"case {self.id}: label holds the value {self.label.max()}; expected 0 and 1 only")
         spacing = self.spacing_mm
         if spacing.shape != (3,) or spacing.dtype != np.float64 or not ((spacing > 0) & (spacing < np.inf)).all():
             raise ValueError(
-                f"case {self.id}: spacing_mm is {spacing.tolist()} ({spacing.dtype}); expected three positive float64 lengths"
+                f"case {self.id}: spacing_mm is {spacing.tolist()} ({spacing.dtype}); "
+                "expected three positive float64 lengths"
             )
 
     def digest(self) -> str:
@@ -102,7 +105,8 @@ def read_case(path: str | os.PathLike[str]) -> Case:
     """
     path = Path(path)
     try:
-        with np.load(path, allow_pickle=False) as file:
+        # From memory: of a damaged file np.load would leave the handle open.
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
             return Case(path.stem, file["image"], file["label"], file["spacing_mm"])
     except FileNotFoundError:
         raise
@@ -210,7 +214,8 @@ class CaseSet:
             case = read_case(path)
             if case.digest() != entries[name]["sha256"]:
                 raise ValueError(
-                    f"{path} is not the case of the manifest (its SHA-256 differs); delete it and run the data script again"
+                    f"{path} is not the case of the manifest (its SHA-256 differs); "
+                    "delete it and run the data script again"
                 )
             cases.append(case)
         return cases

@@ -10,7 +10,8 @@ from pathlib import Path
 import requests
 from tqdm import tqdm
 
-CHUNK = 1 << 20
+CHUNK = 1 << 15  # what a dropped connection loses at most: a block that is not whole is not written
+RETRY = (408, 429)  # of the 4xx these two say: later
 
 
 def md5(path: str | os.PathLike[str]) -> str:
@@ -30,7 +31,12 @@ def md5(path: str | os.PathLike[str]) -> str:
 
 
 def fetch(
-    url: str, target: str | os.PathLike[str], checksum: str, attempts: int = 5, pause_s: float = 1.0, timeout_s: float = 30
+    url: str,
+    target: str | os.PathLike[str],
+    checksum: str,
+    attempts: int = 5,
+    pause_s: float = 1.0,
+    timeout_s: float = 30,
 ) -> Path:
     """Download ``url`` to ``target`` unless it is there; go on where an earlier attempt stopped.
 
@@ -50,8 +56,8 @@ def fetch(
     ConnectionError
         If every attempt failed; the part stays for the next call.
     ValueError
-        If ``target`` or the finished download has another checksum; the wrong download is removed, so that the next call
-        starts anew.
+        If ``target`` or the finished download has another checksum; the wrong download is removed, so that the next
+        call starts anew.
     """
     target = Path(target)
     if target.is_file():
@@ -68,7 +74,7 @@ def fetch(
         except requests.RequestException as error:
             reason = str(error)
             refused = getattr(error.response, "status_code", 0)
-            if 400 <= refused < 500:
+            if 400 <= refused < 500 and refused not in RETRY:
                 raise ConnectionError(f"{url}: the server answered {refused}") from error
             if attempt + 1 < attempts:
                 time.sleep(pause_s * 2**attempt)
@@ -84,7 +90,8 @@ def fetch(
 
 def _transfer(url: str, part: Path, timeout_s: float) -> None:
     have = part.stat().st_size if part.exists() else 0
-    headers = {"Range": f"bytes={have}-"} if have else {}
+    # Bytes as they are stored: of a stream that the server compresses, the rest could not be asked for.
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
     with requests.get(url, headers=headers, stream=True, timeout=timeout_s) as answer:
         if answer.status_code == 416:  # nothing left to send: the part is whole (or wrong: the checksum tells)
             return

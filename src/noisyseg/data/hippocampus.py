@@ -1,8 +1,8 @@
 """Medical Segmentation Decathlon, task 4: 260 MR volumes of the hippocampus (book chapter *Data*).
 
 1 mm isotropic, at most 43 x 59 x 47 voxels, label 1 anterior and 2 posterior. Here the two labels are merged, the
-intensities of each volume brought to mean 0 and standard deviation 1 (scanner units differ by a factor of ten thousand),
-the volume centred in a 64^3 box and halved to 32^3 at 2 mm. Outside the volume the image is 0, its mean.
+intensities of each volume brought to mean 0 and standard deviation 1 (scanner units differ by a factor of ten
+thousand), the volume centred in a 64^3 box and halved to 32^3 at 2 mm. Outside the volume the image is 0, its mean.
 
 Source: Simpson et al. 2019, arXiv:1902.09063; CC BY-SA 4.0.
 """
@@ -18,6 +18,11 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+from nibabel.affines import voxel_sizes
+from nibabel.filebasedimages import ImageFileError
+from nibabel.orientations import OrientationError
+from nibabel.spatialimages import HeaderDataError
+from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
 from noisyseg.data.cases import Case, CaseSet, read_case, write_case, write_manifest
@@ -58,9 +63,14 @@ def _members_of_tar(archive: tarfile.TarFile) -> dict[str, Callable[[], bytes]]:
 
 # What nibabel and the layers below it raise for bytes that are no whole NIfTI.
 DAMAGE = (
-    *(OSError, ValueError, EOFError, zlib.error, tarfile.TarError, nib.filebasedimages.ImageFileError),
-    *(nib.wrapstruct.WrapStructError, nib.spatialimages.HeaderDataError, nib.orientations.OrientationError),
+    *(OSError, ValueError, EOFError, zlib.error, tarfile.TarError),
+    *(ImageFileError, WrapStructError, HeaderDataError, OrientationError),
 )
+
+
+def _line(error: Exception) -> str:
+    """An error in one line: tarfile and nibabel use several."""
+    return " ".join(str(error).split())
 
 
 def _load(name: str, read: Callable[[], bytes]) -> tuple[NDArray, NDArray[np.float64]]:
@@ -71,7 +81,7 @@ def _load(name: str, read: Callable[[], bytes]) -> tuple[NDArray, NDArray[np.flo
         assert isinstance(canonical, nib.Nifti1Image) and canonical.affine is not None
         return np.asarray(canonical.dataobj), canonical.affine
     except DAMAGE as error:
-        raise ValueError(f"{name} is damaged or truncated ({error}); fetch it again") from error
+        raise ValueError(f"{name} is damaged or truncated ({_line(error)}); fetch it again") from error
 
 
 def patch(name: str, image: NDArray, label: NDArray, affine: NDArray, label_affine: NDArray) -> Case:
@@ -108,7 +118,7 @@ def patch(name: str, image: NDArray, label: NDArray, affine: NDArray, label_affi
         )
     if image.ndim != 3 or max(image.shape) > SIDE:
         raise ValueError(f"case {name}: shape {image.shape}; expected three axes of at most {SIDE} voxels")
-    spacing = nib.affines.voxel_sizes(affine)
+    spacing = voxel_sizes(affine)
     if not np.allclose(spacing, 1.0, atol=1e-3):
         raise ValueError(f"case {name}: voxels of {spacing.tolist()} mm; expected 1 mm")
     found = np.unique(label)
@@ -182,10 +192,15 @@ def prepare(
             with tarfile.open(path) as archive:
                 entries = _cut(folder, _members_of_tar(archive), expected, str(path), report)
         except (tarfile.TarError, EOFError, zlib.error) as error:
-            raise ValueError(f"{path} is damaged or no tar archive ({error}); delete it and fetch it again") from error
+            raise ValueError(f"{path} is damaged or no tar ({_line(error)}); delete it and fetch it again") from error
     else:
         raise FileNotFoundError(f"source {path} does not exist; expected a folder with Task04_Hippocampus, or its tar")
-    about = {"name": "Medical Segmentation Decathlon, Task04_Hippocampus", "url": URL, "md5": MD5, "licence": "CC BY-SA 4.0"}
+    about = {
+        "name": "Medical Segmentation Decathlon, Task04_Hippocampus",
+        "url": URL,
+        "md5": MD5,
+        "licence": "CC BY-SA 4.0",
+    }
     rule = {"box_voxels": SIDE, "box_spacing_mm": 1.0, "shape": [SIDE // 2] * 3, "spacing_mm": [2.0] * 3, "fill": 0.0}
     return write_manifest(folder, ORGAN, {ORGAN: entries}, about, rule)
 

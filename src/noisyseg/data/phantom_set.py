@@ -67,7 +67,9 @@ def prepare(
             if target.is_file():
                 case = read_case(target)
                 if case.image.shape != (size,) * 3:
-                    raise ValueError(f"{target} has shape {case.image.shape}; wanted {size} voxels a side; delete {folder}")
+                    raise ValueError(
+                        f"{target} has shape {case.image.shape}; wanted {size} voxels a side; delete {folder}"
+                    )
             else:
                 made = ct_phantom(organ, 100000 * seed + k, size=size, spacing_mm=FIELD_OF_VIEW_MM / size)
                 case = Case(name, made.image, made.label, np.full(3, made.spacing_mm))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Sequence
 
 import torch
@@ -54,7 +56,7 @@ class UNet(nn.Module):
         super().__init__()
         if len(features) < 2 or min(features) < 1:
             raise ValueError(f"features is {list(features)}; expected at least two levels of at least one channel")
-        pairs = list(zip(features[:-1], features[1:], strict=True))
+        pairs = list(itertools.pairwise(features))
         self.factor = 2 ** len(pairs)
         self.encoders = nn.ModuleList(_block(c_in, c) for c_in, c in zip((1, *features[1:]), features, strict=True))
         self.downs = nn.ModuleList(nn.Conv3d(fine, coarse, kernel_size=2, stride=2) for fine, coarse in pairs)
@@ -66,9 +68,10 @@ class UNet(nn.Module):
         """Logits of the soft segmentation."""
         if image.ndim != 5 or image.shape[1] != 1 or any(n % self.factor for n in image.shape[2:]):
             raise ValueError(
-                f"image has shape {tuple(image.shape)}; expected (batch, 1, x, y, z) with axes that {self.factor} divides"
+                f"image has shape {tuple(image.shape)}; "
+                f"expected (batch, 1, x, y, z) with axes that {self.factor} divides"
             )
-        if max(image.shape[2:]) <= self.factor:
+        if math.prod(image.shape[2:]) <= self.factor**3:
             raise ValueError(
                 f"image has shape {tuple(image.shape)}; expected an axis of at least {2 * self.factor} voxels: "
                 "the bottleneck would be a single voxel"
