@@ -161,6 +161,19 @@ def test_one_epoch_is_adam_steps_over_a_permutation():
         torch.testing.assert_close(mine, other, rtol=0, atol=2e-4)
 
 
+def test_every_epoch_has_an_order_of_its_own(monkeypatch):
+    trainer = Trainer(config(batch_size=2), *cubes(), CPU)
+    orders: list[list[int]] = []
+    original = trainer._batch
+    monkeypatch.setattr(trainer, "_batch", lambda i, rng: orders.append(i.tolist()) or original(i, rng))
+    trainer.run_epoch()
+    trainer.run_epoch()
+    first, second = np.concatenate(orders[:3]).tolist(), np.concatenate(orders[3:]).tolist()
+    assert [len(batch) for batch in orders] == [2, 2, 1] * 2 and first != second
+    for epoch, order in enumerate((first, second)):
+        assert order == np.random.default_rng([BASE["training_seed"], epoch]).permutation(5).tolist()
+
+
 def test_training_dice_is_that_of_the_outputs_at_one_half():
     images, labels = cubes(2)
     settings = config(batch_size=2, augment_probability=0.0)
@@ -169,6 +182,18 @@ def test_training_dice_is_that_of_the_outputs_at_one_half():
         masks = torch.sigmoid(trainer.logits(images)) >= 0.5
     expected = np.mean([float(noisyseg.dice(m.numpy(), label.numpy())) for m, label in zip(masks, labels, strict=True)])
     assert trainer.run_epoch()["train_dice"] == pytest.approx(expected, abs=1e-7)
+
+
+def test_the_output_may_start_at_the_share_of_foreground():
+    images, labels = torch.zeros(2, 1, 8, 8, 8), torch.zeros(2, 1, 8, 8, 8, dtype=torch.uint8)
+    labels[0, 0, :2] = 1  # 128 of 1,024 voxels: one in eight
+    plain, prior = (
+        Trainer(config(prior_bias=on), images, labels, torch.device("cpu")).model.state_dict() for on in (False, True)
+    )
+    assert prior["head.bias"].item() == pytest.approx(np.log(1 / 7))
+    assert all(torch.equal(plain[name], prior[name]) for name in plain if name != "head.bias")
+    empty = Trainer(config(prior_bias=True), images, torch.zeros_like(labels), torch.device("cpu"))
+    assert empty.model.state_dict()["head.bias"].item() == pytest.approx(np.log(1 / 1023))
 
 
 def test_cosine_schedule_values():

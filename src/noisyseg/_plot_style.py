@@ -78,8 +78,8 @@ def new_figure(width: float, height: float, rows: int, columns: int) -> tuple[Fi
     return figure, axes
 
 
-def panels(table: Any, draw: Callable[[Axes, Any, str], None], ylabel: str, xlabel: str = "noise strength a") -> Figure:
-    """Draw one panel an organ, with one legend for the figure."""
+def panels(table: Any, draw: Callable[[Axes, Any, str], None], ylabel: str, x: str = "a") -> Figure:
+    """Draw one panel an organ, with one legend for the figure; `x` ("a" or "epoch") is on the horizontal axis."""
     organs = list(dict.fromkeys(table["organ"]))
     columns = 2 if len(organs) == 4 else min(len(organs), 3)
     rows = -(-len(organs) // columns)
@@ -91,8 +91,12 @@ def panels(table: Any, draw: Callable[[Axes, Any, str], None], ylabel: str, xlab
             continue
         draw(ax, table[table["organ"] == organs[k]], organs[k])
         ax.set(title=organs[k])
+        if x == "a":
+            ax.set_xticks(np.unique(table["a"]))
+        else:
+            ax.xaxis.get_major_locator().set_params(integer=True)
         if k + columns >= len(organs):
-            ax.set_xlabel(xlabel)
+            ax.set_xlabel("noise strength a" if x == "a" else x)
         if k % columns == 0:
             ax.set_ylabel(ylabel)
         entries.update(zip(*reversed(ax.get_legend_handles_labels()), strict=True))

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import filelock
+import psutil
 
 from noisyseg.config import Preset, RunConfig
 from noisyseg.data import hippocampus, phantom_set
@@ -70,6 +71,10 @@ def execute_notebook(template: str, target: str | os.PathLike[str], parameters: 
     if unknown:
         raise BatchError(f"{template}.ipynb has no parameter {unknown[0]!r}; it has {', '.join(known)}")
     Path(target).parent.mkdir(parents=True, exist_ok=True)
+    for part in Path(target).parent.glob(f"{Path(target).stem}.*.part.ipynb"):  # of processes that were killed
+        pid = part.name.split(".")[-3]
+        if pid.isdecimal() and not psutil.pid_exists(int(pid)):
+            part.unlink(missing_ok=True)
     temporary = Path(target).with_suffix(f".{os.getpid()}.part.ipynb")
     where = f"notebook: {Path(target).resolve()}"
     try:

@@ -74,8 +74,12 @@ def _build(root: Path, html: Path, work: Path, results: str | os.PathLike[str] |
             _call([*command, "--log-level=ERROR", str(notebook)], environment, root, f"notebook {notebook.name}")
     print("book: building", flush=True)
     # -W makes warnings errors, -n lists every unresolved reference.
-    command = [sys.executable, "-m", "jupyter_book.cli.main", "build", str(stage), "-W", "-n", "--keep-going", "-q"]
+    # `-c`, because `-m jupyter_book.cli.main` does nothing, and this Python's scripts may not be on the path.
+    run = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()"]
+    command = [*run, "build", str(stage), "-W", "-n", "--keep-going", "-q"]
     _call([*command, "--path-output", str(work)], environment, root, "book")
+    if not _is_build(work / "_build" / "html"):
+        raise BatchError(f"the book's build ended well but left no pages in {work}")
     if html.exists():
         shutil.rmtree(html)
     os.replace(work / "_build" / "html", html)

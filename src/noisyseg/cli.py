@@ -175,7 +175,9 @@ def main(argv: list[str] | None = None) -> int:
             raise
         text = " ".join(str(error).split())
         if not text or not isinstance(error, (ValueError, OSError, RuntimeError, ArithmeticError)):
-            text = f"unexpected {type(error).__name__}: {text} (NOISYSEG_TRACEBACK=1 shows where)"
+            kind = f"unexpected {type(error).__name__}"
+            text = f"{kind}: {text}" if text else kind
+            text += " (NOISYSEG_TRACEBACK=1 shows where)"
         print(f"noisyseg: {text}", file=sys.stderr)
         return 1
     return 0

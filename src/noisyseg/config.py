@@ -60,6 +60,7 @@ class RunConfig:
     noise_seed: int
     # network
     features: tuple[int, ...]
+    prior_bias: bool
     # training
     epochs: int
     batch_size: int
@@ -131,8 +132,14 @@ class RunConfig:
 
     @property
     def hash(self) -> str:
-        """First 12 digits of the SHA-256 of all fields."""
-        text = json.dumps(dataclasses.asdict(self), sort_keys=True)
+        """First 12 digits of the SHA-256 of all fields.
+
+        A field that came later counts only where it is switched on: results from before it keep their names.
+        """
+        fields = dataclasses.asdict(self)
+        if not self.prior_bias:
+            del fields["prior_bias"]
+        text = json.dumps(fields, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     @property

@@ -271,7 +271,7 @@ def plot_history(history: pd.DataFrame) -> Figure:
                 annotation_clip=False,
             )
 
-    return style.panels(table, draw, "training Dice", xlabel="epoch")
+    return style.panels(table, draw, "training Dice", x="epoch")
 
 
 @style.styled

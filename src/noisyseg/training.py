@@ -129,8 +129,15 @@ class Trainer:
         torch.manual_seed(config.training_seed)
         self.dtype = resolve_precision(config.precision, self.device)
         layout = torch.channels_last_3d if config.channels_last else torch.contiguous_format
-        self.model: nn.Module = UNet(config.features).to(self.device)
-        self.model.to(memory_format=layout)  # pyright: ignore[reportCallIssue]  (torch's stubs lack this overload)
+        network = UNet(config.features).to(self.device)
+        network.to(memory_format=layout)  # pyright: ignore[reportCallIssue]  (torch's stubs lack this overload)
+        if config.prior_bias:
+            # Outputs start at the share of foreground: cross-entropy else takes hundreds of steps to get there.
+            voxels = self.labels.numel()
+            share = min(max(int(self.labels.sum()), 1), voxels - 1) / voxels
+            assert network.head.bias is not None
+            torch.nn.init.constant_(network.head.bias, math.log(share / (1 - share)))
+        self.model: nn.Module = network
         self.layout = layout
         self.optimiser = torch.optim.Adam(
             self.model.parameters(), lr=config.learning_rate, weight_decay=config.l2_weight, fused=True
