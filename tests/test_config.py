@@ -18,7 +18,8 @@ VALUES: dict[str, Any] = {
     "test_cases": 0,
     "intensity_offset": 0.0, "intensity_scale": 1.0, "b": 0.1, "noise_seed": 1, "features": (4, 8), "epochs": 2,
     "batch_size": 1, "learning_rate": 1e-3, "l2_weight": 1e-5, "select": "loss", "schedule": "cosine",
-    "plateau_patience": 30, "plateau_factor": 0.2, "training_seed": 1, "precision": "float32", "channels_last": False, "prior_bias": False,
+    "plateau_patience": 30, "plateau_factor": 0.2, "training_seed": 1, "precision": "float32", "channels_last": False,
+    "prior_bias": False,
     "threads": 1, "augment_probability": 0.5, "shift": 0.1, "rotation_deg": 15.0, "smoothing_voxels": 1.0,
     "ceiling_samples": 10,
 }  # fmt: skip

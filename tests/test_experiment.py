@@ -47,7 +47,7 @@ def children() -> multiprocessing.context.ForkServerContext:
 
 
 def in_child(children, what, folder: Path, data: Path, *more: object) -> int:
-    process = children.Process(target=what, args=(str(folder), str(data), CONFIG.to_dict(), *more))
+    process = children.Process(target=what, args=(str(folder), str(data), CONFIG.to_dict(), *more), daemon=True)
     process.start()
     process.join(WAIT_S)
     assert process.exitcode is not None
@@ -261,7 +261,7 @@ def test_a_full_disk_loses_nothing(children, reference, data, tmp_path):
 
 
 def test_a_second_process_waits_and_trains_nothing(children, reference, data, tmp_path, monkeypatch):
-    process = children.Process(target=tiny.run_slowly, args=(str(tmp_path), str(data), CONFIG.to_dict()))
+    process = children.Process(target=tiny.run_slowly, args=(str(tmp_path), str(data), CONFIG.to_dict()), daemon=True)
     process.start()
     while not (tmp_path / "training").exists():
         assert process.is_alive()

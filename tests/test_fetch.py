@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +39,7 @@ class Server(http.server.ThreadingHTTPServer):
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    server: Server
+    server: Server  # type: ignore[assignment]
 
     def do_GET(self) -> None:
         server = self.server
@@ -134,7 +135,7 @@ def test_every_attempt_gets_further_however_early_the_server_drops(server, targe
     fetch(server.url, target, MD5, pause_s=0.5)
     assert target.read_bytes() == DATA
     starts = [int((r or "bytes=0-")[6:-1]) for r in server.ranges]
-    assert len(starts) == 5 and all(b - a > 90_000 for a, b in zip(starts, starts[1:], strict=False))
+    assert len(starts) == 5 and all(b - a > 90_000 for a, b in pairwise(starts))
     assert server.sent < 1.3 * len(DATA)
     assert pauses == [0.5, 1.0, 2.0, 4.0], "each pause is twice the one before"
 
@@ -208,7 +209,7 @@ def test_no_server(target, pauses, monkeypatch):
     monkeypatch.setenv("NO_PROXY", "*")
     with Server() as closed:
         url = closed.url
-    with pytest.raises(ConnectionError, match="2 attempts failed, the last with: .*refused"):
+    with pytest.raises(ConnectionError, match=r"2 attempts failed, the last with: .*refused"):
         fetch(url, target, MD5, attempts=2)
     assert names(target) == []
 

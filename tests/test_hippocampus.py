@@ -483,7 +483,7 @@ def test_without_source_the_archive_is_fetched(tmp_path, host, source):
 
 def test_an_archive_with_another_checksum_is_not_used(tmp_path, host):
     host.write_bytes(host.read_bytes() + b"\0")
-    with pytest.raises(ValueError, match="the download has MD5 .*; it was removed, run it again"):
+    with pytest.raises(ValueError, match=r"the download has MD5 .*; it was removed, run it again"):
         make(tmp_path / "data" / "hippocampus", None)
     assert not (tmp_path / "data" / "hippocampus").exists()
 

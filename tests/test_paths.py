@@ -1,4 +1,4 @@
-"""Tests of noisyseg.paths: a file is the old one or, whole, the new one, also when the disk is full or the process dies."""
+"""Tests of noisyseg.paths: a file is the old one or, whole, the new one, on a full disk and in a killed process too."""
 
 import os
 import signal

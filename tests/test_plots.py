@@ -1,4 +1,4 @@
-"""Figures: what they show is read back from the axes, nothing global stays behind, the same input gives the same pixels."""
+"""Figures show what they are given, leave nothing global behind, and give the same pixels for the same input."""
 
 from __future__ import annotations
 
@@ -94,7 +94,8 @@ def test_a_user_style_does_not_change_a_figure():
 
 
 def test_pyplot_is_never_imported():
-    code = "import sys, noisyseg.plots as p; p.plot_threshold_curve({'m': [0.5]}); print('pyplot' in str(list(sys.modules)))"
+    draw = "import sys, noisyseg.plots as p; p.plot_threshold_curve({'m': [0.5]})"
+    code = f"{draw}; print('matplotlib.pyplot' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 
@@ -131,6 +132,7 @@ def test_dice_over_noise_draws_the_table():
     assert len({line.get_marker() for line in lines.values()}) == 3  # told apart without colour, too
     bar = figure.axes[1].containers[2].lines[2][0].get_segments()[0]
     np.testing.assert_allclose(bar[:, 1], [0.80, 0.85])
+    np.testing.assert_allclose(figure.axes[1].get_xticks(), [0.0, 0.01])  # the strengths that were run, no others
     ceiling = next(line for line in figure.axes[0].lines if line.get_label() == "ceiling")
     np.testing.assert_allclose(ceiling.get_ydata(), [1.0, 0.99])
 
@@ -169,6 +171,7 @@ def test_history_draws_every_run_and_names_each_loss_once():
     assert len(figure.axes[0].lines) == 8
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["cross-entropy", "soft-Dice"]
     assert [text.get_text() for text in figure.axes[0].texts] == ["0.00", "0.02"]
+    assert all(tick == int(tick) for tick in figure.axes[0].get_xticks())
 
 
 def test_views_pass_through_the_centre_of_mass():

@@ -196,6 +196,20 @@ def test_the_output_may_start_at_the_share_of_foreground():
     assert empty.model.state_dict()["head.bias"].item() == pytest.approx(np.log(1 / 1023))
 
 
+def test_outputs_start_at_the_share_of_foreground_where_that_is_asked_for():
+    images, labels = cubes()
+    share = labels.float().mean().item()
+    plain, informed = (Trainer(config(prior_bias=wanted), images, labels, CPU) for wanted in (False, True))
+    bias = informed.model.get_parameter("head.bias")
+    assert bias.tolist() == pytest.approx([math.log(share / (1 - share))])
+    # Nothing else differs; without a foreground voxel, or with nothing else, the start stays finite.
+    for name, value in plain.model.state_dict().items():
+        assert name == "head.bias" or torch.equal(value, informed.model.state_dict()[name])
+    for label in (torch.zeros_like(labels), torch.ones_like(labels)):
+        model = Trainer(config(prior_bias=True), images, label, CPU).model
+        assert abs(model.get_parameter("head.bias").item()) == pytest.approx(math.log(labels.numel() - 1), rel=1e-6)
+
+
 def test_cosine_schedule_values():
     trainer = trained(config(epochs=4, learning_rate=0.02), 4)
     expected = [0.02 * 0.5 * (1 + math.cos(math.pi * k / 4)) for k in range(4)]

@@ -24,7 +24,8 @@ def markdown_table(results: Results, score: str = "dice_noisy") -> str:
     """
     columns = ["organ", "a", *METHODS, "ceiling"]
     lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
-    for (organ, a), group in results.summary.groupby(["organ", "a"], sort=False):
+    for _, group in results.summary.groupby(["organ", "a"], sort=False):
+        organ, a = group["organ"].iloc[0], group["a"].iloc[0]
         rows = group.set_index("method")
         cells = [
             f"{rows.at[m, score]:.3f} [{rows.at[m, f'{score}_lo']:.3f}, {rows.at[m, f'{score}_hi']:.3f}]"

@@ -1,0 +1,253 @@
+"""The whole line on real MRI: data script, runs, cells, tables, book; once more; and after every kind of kill -9."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import psutil
+import pytest
+
+import tiny
+from noisyseg.config import Preset
+from noisyseg.data.cases import CaseSet
+from noisyseg.experiment import execute
+from noisyseg.tables import PARTS, gather, load_results, main_table, write_results
+
+pytestmark = pytest.mark.slow
+WAIT_S = 900  # for a loaded machine; nothing here measures time
+
+
+@dataclass
+class Line:
+    """The folders of one user's `noisyseg reproduce`."""
+
+    data: Path
+    runs: Path
+    preset: str
+    source: Path | None = None
+
+    def start(self, *more: str) -> subprocess.Popen[bytes]:
+        """Start the command in a process group of its own, as a terminal does."""
+        command = [sys.executable, "-m", "noisyseg.cli", "reproduce", "--preset", self.preset, "--cores", "1"]
+        command += ["--data", str(self.data), "--runs", str(self.runs), *more]
+        command += ["--source", str(self.source)] if self.source else []
+        self.runs.mkdir(exist_ok=True)
+        with open(self.runs / "terminal.txt", "w") as terminal:
+            return subprocess.Popen(command, stdout=terminal, stderr=subprocess.STDOUT, start_new_session=True)
+
+    def shown(self) -> str:
+        """What the terminal shows of the last start."""
+        return (self.runs / "terminal.txt").read_text()
+
+    def run(self, *more: str) -> tuple[int, str]:
+        """Run the command to its end: exit code, and what the terminal showed."""
+        code = self.start(*more).wait(WAIT_S)
+        return code, self.shown()
+
+
+def stamps(folder: Path) -> dict[str, int]:
+    """Times of everything that a run, a cell or the tables write."""
+    return {str(path): path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+
+
+def wait_for(what: Callable[[], object], process: subprocess.Popen[bytes]) -> None:
+    begun = time.monotonic()
+    while not what():
+        assert process.poll() is None, f"it ended early with exit code {process.returncode}"
+        assert time.monotonic() - begun < WAIT_S
+        time.sleep(0.02)
+
+
+def below(process: subprocess.Popen[bytes], part: str) -> psutil.Process:
+    """The process below `process` whose command line has `part` as an argument; of a chain, the innermost."""
+    found = [p for p in psutil.Process(process.pid).children(recursive=True) if part in p.cmdline()]
+    assert found, [p.cmdline() for p in psutil.Process(process.pid).children(recursive=True)]
+    return found[-1]
+
+
+# once, and once more
+
+
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory: pytest.TempPathFactory, hippocampus_source: Path) -> Line:
+    """The smoke preset, made by the one command, in folders with a blank in their names."""
+    folder = tmp_path_factory.mktemp("my folder")
+    line = Line(folder / "my data", folder / "my runs", "smoke", hippocampus_source)
+    code, output = line.run("--no-book")
+    assert code == 0, output
+    (folder / "output.txt").write_text(output)
+    return line
+
+
+@pytest.fixture(scope="module")
+def again(smoke: Line) -> tuple[str, set[str], Path]:
+    """The same command once more, with the book: what it said, what it wrote below `runs`, and the built pages."""
+    before = stamps(smoke.runs / "smoke")
+    html = smoke.data.parent / "html"
+    code, output = smoke.run("--html", str(html))
+    assert code == 0, output
+    after = stamps(smoke.runs / "smoke")
+    return output, {name for name in after if before.get(name) != after[name]}, html
+
+
+def test_from_data_script_to_tables(smoke):
+    plan = Preset.load("smoke")
+    assert len(CaseSet(smoke.data / "hippocampus").entries("hippocampus")) == 260
+    folder = smoke.runs / "smoke"
+    for config in plan.runs():
+        metrics = json.loads((folder / config.folder / "metrics.json").read_text())
+        assert metrics["config_hash"] == config.hash and (metrics["train_cases"], metrics["test_cases"]) == (8, 4)
+        assert (folder / config.folder / "run.ipynb").is_file()
+    assert (folder / "cells" / "hippocampus-a0.020.ipynb").is_file()
+    tables = folder / "results" / "smoke"
+    assert {path.name for path in tables.iterdir()} == {*(f"{part}.csv" for part in PARTS), "provenance.json"}
+    # The tables show what the runs produced, case by case.
+    parts = [pd.read_csv(folder / config.folder / "cases.csv") for config in plan.runs()]
+    key = ["case", "method"]
+    made = pd.concat(parts).sort_values(key).reset_index(drop=True).round(6)
+    shown = pd.read_csv(tables / "cases.csv").sort_values(key).reset_index(drop=True)
+    pd.testing.assert_frame_equal(shown, made[shown.columns], check_exact=False, atol=1e-6, rtol=0)
+    assert len(shown) == 4 * 3
+
+
+def printed_table(smoke: Line, monkeypatch: pytest.MonkeyPatch) -> pd.DataFrame:
+    monkeypatch.setenv("NOISYSEG_RESULTS", str(smoke.runs / "smoke" / "results"))
+    return main_table(load_results("smoke"))
+
+
+def test_the_terminal_shows_what_a_person_wants(smoke, monkeypatch):
+    lines = (smoke.data.parent / "output.txt").read_text().splitlines()
+    assert lines[0].startswith("smoke: 2 runs, 0 done; ")
+    run = "hippocampus-a0.020-ce-fold0-unet: "
+    for expected in ("hippocampus: 260 of 260 cases", f"{run}epoch 2/2", f"{run}done, ", "6 of 6 steps done"):
+        assert any(line.startswith(expected) for line in lines), expected
+    (row,) = printed_table(smoke, monkeypatch).to_numpy().tolist()
+    assert any(line.split()[-4:] == [f"{value:.4f}" for value in row] for line in lines)
+    assert lines[-1] == f"tables: {smoke.runs / 'smoke' / 'results' / 'smoke'}"
+    chatter = ("Building DAG", "Select jobs", "Provided cores", "jobid", "rule ", "ERROR", "Warning", "Traceback")
+    assert not [line for line in lines if any(word in line for word in chatter)]
+
+
+def test_the_second_call_makes_nothing_anew(again):
+    output, written, _ = again
+    assert "smoke: 2 runs, 2 done" in output and "epoch" not in output and "steps done" not in output
+    assert not [name for name in written if ".snakemake" not in name and not name.endswith(".lock")]
+
+
+def test_the_built_chapter_shows_the_runs_numbers(smoke, again, monkeypatch):
+    output, _, html = again
+    assert output.splitlines()[-1] == f"open {html / 'index.html'}" and (html / "index.html").is_file()
+    text = re.sub(r"<[^>]+>", " ", (html / "notebooks" / "experiment.html").read_text())
+    for value in printed_table(smoke, monkeypatch).to_numpy().ravel():
+        # With or without the leading zero, as the paper prints it.
+        assert re.search(rf"(?<!\d)0?{re.escape(f'{value:.4f}'.removeprefix('0'))}(?!\d)", text), value
+
+
+# killed
+
+
+@pytest.fixture(scope="module")
+def middle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A preset like smoke with enough epochs that there is a middle."""
+    path = tmp_path_factory.mktemp("preset") / "middle.yaml"
+    tiny.make_preset(path, epochs=12, train_cases=24, ceiling_samples=5, precision="float32")
+    return path
+
+
+@pytest.fixture(scope="module")
+def reference(smoke: Line, middle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Tables and runs of an uninterrupted run, made in this process, without papermill and Snakemake."""
+    folder = tmp_path_factory.mktemp("reference")
+    plan = Preset.load(middle)
+    for config in plan.runs():
+        execute(config, folder / config.folder, smoke.data, report=lambda line: None)
+    write_results(gather(plan, folder), folder / "results")
+    return folder
+
+
+@pytest.fixture
+def killed(smoke: Line, middle: Path, tmp_path: Path) -> Iterator[Line]:
+    """Fresh runs of that preset; what is left of them in the end is killed."""
+    line = Line(smoke.data, tmp_path / "runs", str(middle))
+    yield line
+    for process in psutil.process_iter(["cmdline"]):
+        if any(str(tmp_path) in argument for argument in process.info["cmdline"] or ()):
+            with suppress(psutil.Error):
+                process.kill()
+
+
+def two_epochs_more(line: Line) -> Callable[[], bool]:
+    """Tell whether the first run is two epochs further than now; not at its end, or the kill comes too late."""
+    config = Preset.load(line.preset).run(loss="ce")
+    path = line.runs / "middle" / config.folder / "progress.jsonl"
+
+    def done() -> int:
+        return path.read_text().count("\n") if path.is_file() else 0
+
+    before = done()
+
+    def check() -> bool:
+        assert done() < config.epochs, "the run was too fast to be killed in its middle"
+        return done() >= before + 2
+
+    return check
+
+
+def finish_and_compare(line: Line, reference: Path) -> str:
+    """The same command again: numbers, tables and curves are those of the run that nobody disturbed."""
+    code, output = line.run("--no-book")
+    assert code == 0, output
+    folder = line.runs / "middle"
+    for config in Preset.load(line.preset).runs():
+        assert tiny.outcome(folder / config.folder) == tiny.outcome(reference / config.folder)
+        assert not (folder / config.folder / "failure.txt").exists()
+    for part in PARTS:
+        made, expected = folder / "results" / "middle" / f"{part}.csv", reference / "results" / f"{part}.csv"
+        assert made.read_bytes() == expected.read_bytes(), part
+    return output
+
+
+def test_kill_everything_in_the_middle(killed, reference):
+    process = killed.start("--no-book")
+    wait_for(two_epochs_more(killed), process)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait(WAIT_S)
+    # And once more, only the command itself: it takes Snakemake along, so that two never work in one folder.
+    process = killed.start("--no-book")
+    wait_for(two_epochs_more(killed), process)
+    snakemake = below(process, "snakemake")
+    process.kill()
+    process.wait(WAIT_S)
+    snakemake.wait(WAIT_S)
+    output = finish_and_compare(killed, reference)
+    assert "smoke" not in output and "middle: 2 runs, " in output
+
+
+def test_kill_single_processes_in_the_middle(killed, reference):
+    # The process of one run: the other run is still made, and the command says that it is not done.
+    process = killed.start("--no-book")
+    wait_for(two_epochs_more(killed), process)
+    below(process, "run").kill()
+    assert process.wait(WAIT_S) == 1
+    output = killed.shown()
+    assert "failed: run -> hippocampus-a0.020-ce-fold0-unet" in output
+    assert output.splitlines()[-1].startswith("noisyseg: preset middle did not finish: see the lines above")
+    assert "hippocampus-a0.020-sd-fold0-unet: done" in output
+    # Snakemake: the run that it had started goes on without it; its successor waits for the run's lock.
+    process = killed.start("--no-book")
+    wait_for(two_epochs_more(killed), process)
+    below(process, "snakemake").kill()
+    assert process.wait(WAIT_S) == 1
+    output = finish_and_compare(killed, reference)
+    assert "hippocampus-a0.020-sd-fold0-unet: epoch" not in output  # it was done, and is not done again
