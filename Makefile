@@ -56,7 +56,7 @@ lab: $(STAMP)
 
 .PHONY: notebooks
 notebooks: $(STAMP)
-	@$(if $(CHAPTERS),$(PY) -m nbconvert --to notebook --execute --inplace $(CHAPTERS),echo 'no notebooks to execute')
+	@$(if $(CHAPTERS),$(PY) -m nbconvert --to notebook --execute --inplace --ExecutePreprocessor.record_timing=False $(CHAPTERS),echo 'no notebooks to execute')
 	@$(PY) -m noisyseg.readme
 
 .PHONY: bench

@@ -31,7 +31,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def plan(tmp_path: Path) -> Preset:
-    return tiny.make_preset(tmp_path / "tiny.yaml", **(tiny.SMALL | {"epochs": 2}))
+    return tiny.make_preset(tmp_path / "tiny.yaml", None, **{**tiny.SMALL, "epochs": 2})
 
 
 def texts(notebook: Path) -> str:

@@ -177,12 +177,12 @@ def test_ctrl_c_ends_with_130(capsys, monkeypatch):
 
 
 def test_a_reader_that_has_gone_is_no_error(tmp_path):
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     for arguments in (["--help"], ["status", "--preset", "hippocampus", "--runs", str(tmp_path)]):
         reading, writing = os.pipe()
         os.close(reading)
-        process = subprocess.run(
-            [sys.executable, "-m", "noisyseg.cli", *arguments], stdout=writing, stderr=subprocess.PIPE, check=False
-        )
+        command = [sys.executable, "-m", "noisyseg.cli", *arguments]
+        process = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, check=False, env=environment)
         os.close(writing)
         assert (process.returncode, process.stderr) == (0, b"")
 

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import shutil
 import time
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 import filelock
@@ -17,6 +18,7 @@ import torch
 
 import noisyseg
 import tiny
+from noisyseg.data.cases import CaseSet
 from noisyseg.experiment import choose_device, execute, is_done, noisy_label, provenance
 from noisyseg.training import Trainer
 
@@ -40,7 +42,7 @@ def reference(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def children() -> multiprocessing.context.ForkServerContext:
+def children() -> ForkServerContext:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["noisyseg.experiment"])  # torch is imported once
     return context
@@ -72,7 +74,7 @@ def test_the_folder_holds_what_the_design_says(reference, data):
 def test_the_metrics_say_where_they_come_from(reference, data):
     metrics = json.loads((reference / "metrics.json").read_text())
     assert metrics["run"] == CONFIG.name and metrics["config_hash"] == CONFIG.hash
-    assert metrics["data_digest"] == noisyseg.data.cases.CaseSet(data / "hippocampus").digest
+    assert metrics["data_digest"] == CaseSet(data / "hippocampus").digest
     assert (metrics["train_cases"], metrics["test_cases"]) == (8, 2)
     assert metrics["precision"] == "float32" and metrics["wall_s"] > 0 and metrics["peak_memory_mib"] > 0
     found = metrics["provenance"]
@@ -85,7 +87,7 @@ def test_the_metrics_say_where_they_come_from(reference, data):
 
 def test_the_scores_are_those_of_the_stored_network(reference, data):
     """Every number of cases.csv again, from the checkpoint and the public functions."""
-    cases = noisyseg.data.cases.CaseSet(data / "hippocampus")
+    cases = CaseSet(data / "hippocampus")
     train, test = (cases.load("hippocampus", ids) for ids in cases.split("hippocampus", 0))
     assert len(train) == 8 and len(test) == 2 and not {c.id for c in train} & {c.id for c in test}
     labels = torch.from_numpy(np.stack([noisy_label(case, CONFIG) for case in train]))[:, None]
@@ -109,7 +111,7 @@ def test_the_scores_are_those_of_the_stored_network(reference, data):
 
 
 def test_the_noisy_label_is_one_per_case(data):
-    case = noisyseg.data.cases.CaseSet(data / "hippocampus").load("hippocampus")[0]
+    case = CaseSet(data / "hippocampus").load("hippocampus")[0]
     first = noisy_label(case, CONFIG)
     assert (first != case.label).any()
     # The same for the other loss and another fold; another one at another noise level.

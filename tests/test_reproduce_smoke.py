@@ -117,7 +117,7 @@ def test_from_data_script_to_tables(smoke):
     key = ["case", "method"]
     made = pd.concat(parts).sort_values(key).reset_index(drop=True).round(6)
     shown = pd.read_csv(tables / "cases.csv").sort_values(key).reset_index(drop=True)
-    pd.testing.assert_frame_equal(shown, made[shown.columns], check_exact=False, atol=1e-6, rtol=0)
+    pd.testing.assert_frame_equal(shown, made.loc[:, shown.columns], check_exact=False, atol=1e-6, rtol=0)
     assert len(shown) == 4 * 3
 
 

@@ -20,7 +20,7 @@ from noisyseg.training import Trainer
 
 #: What differs between two runs of the same configuration, and nothing else.
 TIMES = {"training_s", "wall_s", "peak_memory_mib", "finished"}
-SMALL = {
+SMALL: dict[str, Any] = {
     **{"train_cases": 0, "test_cases": 0, "features": [2, 4], "epochs": 4, "batch_size": 3, "ceiling_samples": 5},
     **{"precision": "float32"},
 }

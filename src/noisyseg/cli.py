@@ -156,13 +156,13 @@ def main(argv: list[str] | None = None) -> int:
     1
     """
     try:
-        # Lines appear as they are made, also in a log: other processes write between them.
+        # Lines appear as they are made, also in a log, where other processes write between them.
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(line_buffering=True)
         try:
             _dispatch(_parser().parse_args(argv))
         finally:
-            sys.stdout.flush()  # here, where a closed pipe is still ours to handle
+            sys.stdout.flush()  # a closed pipe is noticed here, not when Python ends
     except KeyboardInterrupt:
         print("noisyseg: stopped; the same command goes on from here", file=sys.stderr)
         return 130
