@@ -266,6 +266,7 @@ def test_the_grids_that_the_project_promises():
         ({"run__epoch": 3}, r"preset mine\.yaml, run has the unknown key 'epoch'; did you mean 'epochs'"),
         ({"run__fold": 1}, r"preset mine\.yaml, run has the unknown key 'fold'"),
         ({"grid__a": []}, r"preset mine\.yaml, grid: a is \[\]; expected a list without repeats"),
+        ({"grid__a": [0.0201, 0.0202]}, r"two runs would be called .*-a0\.020-.*; values of a must differ in three"),
         ({"grid__a": 0.1}, r"preset mine\.yaml, grid: a is 0\.1; expected a list without repeats"),
         ({"grid__a": [0.01, 0.02, 0.01]}, r"grid: a is \[0\.01, 0\.02, 0\.01\]; expected a list without repeats"),
         ({"grid__a": [0, 0.0]}, r"grid: a is \[0, 0\.0\]; expected a list without repeats"),

@@ -59,7 +59,7 @@ def write_with_limit(path: Path, size: int) -> subprocess.CompletedProcess[str]:
 def test_a_full_disk_keeps_the_old_file_and_leaves_nothing(tmp_path):
     path = atomic_write(tmp_path / "x", "old")
     failed = write_with_limit(path, 5000)
-    assert failed.returncode == 1 and "OSError: [Errno 27] File too large" in failed.stderr
+    assert failed.returncode == 1 and f"OSError: [Errno 27] File too large: '{path}'" in failed.stderr
     assert path.read_text() == "old" and names(tmp_path) == ["x"]
     failed = write_with_limit(tmp_path / "never", 5000)
     assert failed.returncode == 1 and names(tmp_path) == ["x"]

@@ -259,7 +259,10 @@ class Preset:
         grid = {axis: tuple(content["grid"][axis]) for axis in AXES}
         made = cls(path.stem, " ".join(content["about"].split()), grid, content["run"])
         try:
-            made.runs()  # every value is checked now, not in the middle of a night
+            names = [run.name for run in made.runs()]  # every value is checked now, not in the middle of a night
+            if len(set(names)) < len(names):
+                twice = next(name for name in names if names.count(name) > 1)
+                raise ValueError(f"grid: two runs would be called {twice}; values of a must differ in three decimals")
         except ValueError as error:
             raise ValueError(f"preset {path.name}: {error}") from error
         return made

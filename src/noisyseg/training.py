@@ -145,7 +145,12 @@ class Trainer:
         self.scheduler: Any
         if config.schedule == "plateau":
             self.scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
-                self.optimiser, mode="max", factor=config.plateau_factor, patience=config.plateau_patience
+                self.optimiser,
+                mode="max",
+                factor=config.plateau_factor,
+                patience=config.plateau_patience,
+                threshold=0.0,  # any gain is one; torch's relative threshold is wrong for a merit below 0
+                threshold_mode="abs",
             )
         else:
             self.scheduler = torch.optim.lr_scheduler.LambdaLR(
