@@ -7,14 +7,8 @@ knows its exact marginals. NumPy arrays and torch tensors are both accepted; tor
 from .fields import gaussian_field
 from .metrics import accuracy, cross_entropy, dice, soft_dice
 from .noise import GaussianDeformation
-from .optimal import (
-    accuracy_volume_bounds,
-    dice_threshold,
-    dice_volume_bounds,
-    optimal_accuracy,
-    optimal_at_volume,
-    optimal_dice,
-)
+from .optimal import dice_threshold, optimal_accuracy, optimal_dice
+from .volume import accuracy_volume_bounds, dice_volume_bounds, optimal_at_volume
 
 __version__ = "0.1.0"
 

@@ -1,9 +1,10 @@
-r"""The search behind `noisyseg.dice_threshold`: sup_s D_m(s) / 2 without sorting, without a copy, without rounding.
+r"""The search behind `noisyseg.dice_threshold`: sup_s int(s m) / (|s| + w |m|) without sorting, copy and rounding.
 
-Write S(t) and C(t) for the sum and the number of the voxels with m >= t, V for the sum of m, and f(t) = S / (C + V),
-half the Dice of the mask m >= t. The function phi(t) = S(t) - t (C(t) + V) is convex and decreasing, and its root is
-the wanted t*. f(t) is Newton's step: it never passes t*, and it is t* once it no longer rises. No harm in rounding: as
-phi(t) >= (t* - t) (C(t*) + V) a t with f(t) = (1 + e) t has t* - t <= e t (C(t) + V) / V, and t (C(t) + V) <= 2 V.
+Write S(t) and C(t) for the sum and the number of the voxels with m >= t, V for w times the sum of m (w = 1 for Dice,
+beta^2 for F_beta), and f(t) = S / (C + V), half the Dice of the mask m >= t. The function phi(t) = S(t) - t (C(t) + V)
+is convex and decreasing, and its root is the wanted t*. f(t) is Newton's step: it never passes t*, and it is t* once it
+no longer rises. No harm in rounding: as phi(t) >= (t* - t) (C(t*) + V), a t with f(t) = (1 + e) t has
+t* - t <= e t (C(t) + V) / V, and t (C(t) + V) <= V (1 + 1/w).
 """
 
 from __future__ import annotations
@@ -25,19 +26,22 @@ SAMPLE = 1 << 14  # voxels looked at to guess t*
 ROW = 1 << 12  # length of one float64 dot product: short, so that its rounding stays near that of a pairwise sum
 
 
-def supremum(m: Array) -> float:
-    """Compute sup_s D_m(s) / 2 for a checked array, refusing NaN and values outside [0, 1]."""
+def supremum(m: Array, weight: float = 1.0) -> float:
+    """Compute sup_s int(s m) / (|s| + weight |m|) for a checked array, refusing NaN and values outside [0, 1].
+
+    1 / (1 + weight) for an all-zero array: the empty mask is then perfect. `weight` is positive.
+    """
     view = host_view(m)
     if is_tensor(view):
-        return _on_device(view)
-    if view.dtype.kind != "f":  # a label: its own mask has Dice 1, also when it is empty
+        return _on_device(view, weight)
+    if view.dtype.kind != "f":  # a label: its own mask is perfect, also when it is empty
         check_unit_block("m", view, view.shape)
-        return 0.5
+        return 1 / (1 + weight)
     if view.dtype.itemsize > 8:
         view = view.astype(np.float64)
     if view.dtype.itemsize == 2:
-        return _by_histogram(view)
-    return _by_window(view)
+        return _by_histogram(view, weight)
+    return _by_window(view, weight)
 
 
 def _native_blocks(m: np.ndarray) -> Iterator[Any]:
@@ -72,7 +76,7 @@ def _bit_blocks(m: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
         yield values, bits, top
 
 
-def _by_histogram(m: np.ndarray) -> float:
+def _by_histogram(m: np.ndarray, weight: float) -> float:
     """Search float16 by counting its 15,361 values in [0, 1]; every sum is exact in float64."""
     levels = np.arange(0x3C01, dtype=np.uint16).view(np.float16).astype(np.float64)
     counts = np.zeros(levels.size, dtype=np.int64)
@@ -80,7 +84,8 @@ def _by_histogram(m: np.ndarray) -> float:
         counts[: top + 1] += np.bincount(bits, minlength=top + 1)
     below = np.cumsum(counts[::-1])
     sums = np.cumsum((counts * levels)[::-1])
-    return min(0.5, float((sums / (below + sums[-1])).max())) if sums[-1] > 0 else 0.5
+    top = 1 / (1 + weight)
+    return min(top, float((sums / (below + weight * sums[-1])).max())) if sums[-1] > 0 else top
 
 
 def _dot(x: np.ndarray, y: np.ndarray) -> float:
@@ -161,64 +166,69 @@ def _at_least(t: float, dtype: np.dtype) -> np.ndarray:
     return level if float(level) >= t else np.nextafter(level, np.ones_like(level))
 
 
-def _guess(m: np.ndarray) -> tuple[float, float]:
+def _guess(m: np.ndarray, weight: float) -> tuple[float, float]:
     """Guess a window that holds t*, from a sample of the voxels: its own threshold and four standard errors."""
+    limit = 1.5 / (1 + weight)  # t* is below it
     if m.size <= 4 * SAMPLE:
-        return 0.0, 0.75  # small: hold every value
+        return 0.0, limit  # small: hold every value that matters
     step = 0.6180339887498949  # multiples of the golden section are even over the image and follow no axis
     index = (np.arange(SAMPLE) * step % 1.0 * m.size).astype(np.int64)
     x = (m.ravel(order="K") if m.flags.forc else m).flat[index].astype(np.float64)
     x = np.sort(x[(x >= 0) & (x <= 1)])[::-1]  # wrong values are reported by the walk
-    total = x.sum()
+    total = weight * x.sum()
     if not total > 0:
         return 0.25, 0.25
     k = np.arange(1, x.size + 1)
     t = float((np.cumsum(x) / (k + total)).max())
     chosen = x >= t
-    error = (x * chosen - t * (chosen + x)).std() * math.sqrt(x.size) / (chosen.sum() + total)
-    return max(t - 4 * error, t / 2), min(t + 4 * error, 0.75)
+    error = (x * chosen - t * (chosen + weight * x)).std() * math.sqrt(x.size) / (chosen.sum() + total)
+    return max(t - 4 * error, t / 2), min(t + 4 * error, limit)
 
 
-def _by_window(m: np.ndarray) -> float:
+def _by_window(m: np.ndarray, weight: float) -> float:
     """Search float32 and float64: one walk with a guessed window, then Newton's steps within it."""
-    low, high = _guess(m)
+    low, high = _guess(m, weight)
     total, above, count, window = _tail(m, low, high)
+    top = 1 / (1 + weight)
     if total == 0.0:
-        return 0.5
-    t = above / (count + total)
+        return top
+    soft = weight * total
+    t = above / (count + soft)
     if window is not None:
         best, t, attained = t, low, False
         while low <= t <= high:
             inside = window[window >= _at_least(t, window.dtype)].astype(np.float64)
-            step = (above + float(inside.sum())) / (count + inside.size + total)
+            step = (above + float(inside.sum())) / (count + inside.size + soft)
             if step == t or (step < t and attained):
-                return _settled(t, m)
+                return _settled(t, m, top)
             t, attained = step, True
         t = max(t, best)
     while True:  # the guess was wrong: go on from the best value found, a walk for every step
         _, above, count, _ = _tail(m, t, t, total)
-        step = above / (count + total)
+        step = above / (count + soft)
         if step <= t:
-            return _settled(t, m)
+            return _settled(t, m, top)
         t = step
 
 
-def _settled(t: float, m: Array) -> float:
-    """Keep the rounding of t from passing what t* cannot pass: 1/2, the largest value where that is tiny, and 0."""
-    return max(min(t, 0.5, float(m.max()) if t < 1e-12 else 0.5), 5e-324)
+def _settled(t: float, m: Array, top: float) -> float:
+    """Keep the rounding of t from passing what t* cannot pass: 1/(1+w), the largest value where it is tiny, and 0."""
+    return max(min(t, top, float(m.max()) if t < 1e-12 else top), 5e-324)
 
 
-def _on_device(m: Array) -> float:
+def _on_device(m: Array, weight: float) -> float:
     """Search a tensor on an accelerator: Newton's steps from the lower end of the window, in blocks."""
     flat = m.reshape(-1)
     blocks = [flat[start : start + DEVICE_BLOCK] for start in range(0, flat.numel(), DEVICE_BLOCK)]
     for block in blocks:
         check_unit_block("m", block, m.shape)
     total = math.fsum(float(block.double().sum()) for block in blocks)
+    top = 1 / (1 + weight)
     if total == 0.0:
-        return 0.5
-    t = total / (flat.numel() + total)
-    level = 0.5
+        return top
+    soft = weight * total
+    t = total / (flat.numel() + soft)
+    level = top
     while True:
         sums, count = [], 0
         for block in blocks:
@@ -226,7 +236,7 @@ def _on_device(m: Array) -> float:
             chosen = x >= level
             count += int(chosen.sum())
             sums.append(float((x * chosen).sum()))
-        step = math.fsum(sums) / (count + total)
+        step = math.fsum(sums) / (count + soft)
         if step <= t and level == t:
-            return _settled(t, flat)
+            return _settled(t, flat, top)
         level = t = max(t, step)
