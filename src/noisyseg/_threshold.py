@@ -20,10 +20,9 @@ import numpy as np
 
 from ._checks import DEVICE_BLOCK, Array, check_unit_block, host_view, is_tensor
 
-BLOCK = 1 << 16  # voxels per block: the block and its float64 copy fit the second-level cache
+BLOCK = 1 << 18  # voxels per block: shorter, and threads wait for each other's turn; longer, and caches miss
 SHARE = 1 << 21  # voxels that are worth a thread of their own
 SAMPLE = 1 << 14  # voxels looked at to guess t*
-ROW = 1 << 12  # length of one float64 dot product: short, so that its rounding stays near that of a pairwise sum
 
 
 def supremum(m: Array, weight: float = 1.0) -> float:
@@ -57,11 +56,11 @@ def _native_blocks(m: np.ndarray) -> Iterator[Any]:
         )
 
 
-def _bit_blocks(m: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
-    """Give (values, bit patterns, largest pattern) of every block, checked to lie in [0, 1].
+def _checked_blocks(m: np.ndarray) -> Iterator[tuple[np.ndarray, int]]:
+    """Give (values, largest bit pattern) of every block, checked to lie in [0, 1].
 
     Non-negative floats are ordered as their bit patterns are, and NaN and negative numbers have larger patterns than 1:
-    one integer maximum checks a block, and comparisons are exact and fast in every dtype.
+    one integer maximum checks a block.
     """
     pattern = np.dtype(f"u{m.dtype.itemsize}")
     one = int(np.ones(1, dtype=m.dtype.newbyteorder("=")).view(pattern)[0])
@@ -73,25 +72,24 @@ def _bit_blocks(m: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
             values = abs(values)  # what is left is -0.0
             bits = values.view(pattern)
             top = int(bits.max())
-        yield values, bits, top
+        yield values, top
 
 
 def _by_histogram(m: np.ndarray, weight: float) -> float:
     """Search float16 by counting its 15,361 values in [0, 1]; every sum is exact in float64."""
     levels = np.arange(0x3C01, dtype=np.uint16).view(np.float16).astype(np.float64)
     counts = np.zeros(levels.size, dtype=np.int64)
-    for _, bits, top in _bit_blocks(m):
-        counts[: top + 1] += np.bincount(bits, minlength=top + 1)
+    for values, top in _checked_blocks(m):
+        counts[: top + 1] += np.bincount(values.view(np.uint16), minlength=top + 1)
     below = np.cumsum(counts[::-1])
     sums = np.cumsum((counts * levels)[::-1])
     top = 1 / (1 + weight)
     return min(top, float((sums / (below + weight * sums[-1])).max())) if sums[-1] > 0 else top
 
 
-def _dot(x: np.ndarray, y: np.ndarray) -> float:
-    head = x.size - x.size % ROW
-    rows = np.vecdot(x[:head].reshape(-1, ROW), y[:head].reshape(-1, ROW))
-    return float(rows.sum() + np.dot(x[head:], y[head:]))
+def _sum(values: np.ndarray) -> float:
+    """Sum a block in float64; einsum converts float32 faster than `sum` does, and such sums are all but exact."""
+    return float(values.sum() if values.dtype == np.float64 else np.einsum("i->", values, dtype=np.float64))
 
 
 def _tail(
@@ -129,34 +127,39 @@ def _walk(
 ) -> tuple[list[float], list[float], int, np.ndarray | None]:
     """Walk through one part of the image for `_tail`; the sums are given block by block."""
     pattern = np.dtype(f"u{m.dtype.itemsize}")
-    low_bits, high_bits = (_at_least(t, m.dtype).view(pattern) for t in (low, high))
-    buffer, weights, ones = np.empty(BLOCK), np.empty(BLOCK), np.ones(BLOCK)
+    low_level, high_level = (_at_least(t, m.dtype) for t in (low, high))
+    low_bits, high_bits = low_level.view(pattern), high_level.view(pattern)
+    size = min(BLOCK, m.size)
+    above, inside, raised = np.empty(size, bool), np.empty(size, bool), np.empty(size, pattern)
+    level = np.full(size, high_bits)  # numpy's maximum of two arrays is faster than that of an array and a number
     totals: list[float] = []
     sums: list[float] = []
     window = [np.empty(0, m.dtype.newbyteorder("="))]
     count = kept = 0
-    for values, bits, top in _bit_blocks(m):
+    for values, top in _checked_blocks(m):
         n = values.size
         if top == 0 or (top < low_bits and not with_total):
             continue
-        x = values
-        if x.dtype != np.float64:
-            x = buffer[:n]
-            np.copyto(x, values)
         if with_total:
-            totals.append(_dot(x, ones[:n]))
+            totals.append(_sum(values))
         if top < low_bits:
             continue
-        above = bits >= high_bits
-        found = np.count_nonzero(above)
-        if found:
-            count += int(found)
-            np.copyto(weights[:n], above)
-            sums.append(_dot(x, weights[:n]))
-        if low_bits < high_bits and kept <= limit:
-            inside = np.flatnonzero((bits >= low_bits) > above)
-            kept += inside.size
-            window.append(values[inside])
+        found = int(np.count_nonzero(np.greater_equal(values, high_level, out=above[:n])))
+        count += found
+        if found == n:
+            sums.append(totals[-1] if with_total else _sum(values))
+            continue
+        if found > n // 8:  # S = sum of max(m, high), less `high` for every voxel below: faster than picking them
+            np.maximum(values.view(pattern), level[:n], out=raised[:n])
+            sums.append(_sum(raised[:n].view(values.dtype)) - float(high_level) * (n - found))
+        elif found:
+            sums.append(_sum(values[np.flatnonzero(above[:n])]))
+        if low < high and kept <= limit:
+            np.greater_equal(values, low_level, out=inside[:n])
+            if np.count_nonzero(inside[:n]) > found:
+                picked = values[np.flatnonzero(np.greater(inside[:n], above[:n], out=inside[:n]))]
+                kept += picked.size
+                window.append(picked)
     return totals, sums, count, np.concatenate(window) if kept <= limit else None
 
 
