@@ -1,15 +1,22 @@
-"""Let docstrings stay readable in a terminal: a volume ``|m|`` or ``size``^3 is meant as it stands, not as markup."""
+"""Let docstrings stay readable in a terminal: a volume ``|m|`` or ``size``^3 is meant as it stands, not as markup.
+
+The label of a statement in double backticks, such as ``thm-dice``, becomes a link to the statement.
+"""
 
 from __future__ import annotations
 
 import re
 from typing import Any
 
+from noisyseg.statements import LABEL
+
+STATEMENT = re.compile(rf"``({LABEL.pattern})``")
 CODE = re.compile(r"(``.*?``|:\w+:`.*?`|`.*?`)")
 
 
 def escape(line: str) -> str:
-    """Escape what reStructuredText would take for a substitution or an unfinished literal."""
+    """Escape what reStructuredText would take for a substitution or an unfinished literal; link statements."""
+    line = STATEMENT.sub(r":prf:ref:`\1`", line)
     parts = CODE.split(line)
     parts[::2] = [part.replace("|", r"\|") for part in parts[::2]]
     return re.sub(r"(``[^`]+``)(?=[\w^])", r"\1\\ ", "".join(parts))

@@ -1,13 +1,22 @@
 """Optimal segmentations and Gaussian label noise for medical images.
 
-The package computes segmentations that are optimal for Accuracy and Dice under label noise, draws such noise, and
-knows its exact marginals. NumPy arrays and torch tensors are both accepted; torch is not imported here.
+The package computes segmentations that are optimal for Accuracy, Dice and their kin under label noise, draws such
+noise, and knows its exact marginals. NumPy arrays and torch tensors are both accepted; torch is not imported here.
 """
 
+from .expected import dice_covariance, expected_dice, marginal
 from .fields import gaussian_field
-from .metrics import accuracy, cross_entropy, dice, soft_dice
+from .linear_fractional import (
+    f_beta_threshold,
+    jaccard_threshold,
+    optimal_f_beta,
+    optimal_jaccard,
+    optimal_tversky,
+    tversky_threshold,
+)
+from .metrics import accuracy, cross_entropy, dice, f_beta, jaccard, soft_dice, tversky
 from .noise import GaussianDeformation
-from .optimal import dice_threshold, optimal_accuracy, optimal_dice
+from .optimal import dice_threshold, optimal_accuracy, optimal_dice, regret
 from .volume import accuracy_volume_bounds, dice_volume_bounds, optimal_at_volume
 
 __version__ = "0.1.0"
@@ -18,11 +27,24 @@ __all__ = [
     "accuracy_volume_bounds",
     "cross_entropy",
     "dice",
+    "dice_covariance",
     "dice_threshold",
     "dice_volume_bounds",
+    "expected_dice",
+    "f_beta",
+    "f_beta_threshold",
     "gaussian_field",
+    "jaccard",
+    "jaccard_threshold",
+    "marginal",
     "optimal_accuracy",
     "optimal_at_volume",
     "optimal_dice",
+    "optimal_f_beta",
+    "optimal_jaccard",
+    "optimal_tversky",
+    "regret",
     "soft_dice",
+    "tversky",
+    "tversky_threshold",
 ]

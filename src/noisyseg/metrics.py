@@ -1,4 +1,4 @@
-"""Metrics and losses for soft labels (Definitions 1 to 4).
+"""Metrics and losses for soft labels (Definitions 1 to 4), and Jaccard, F_beta and Tversky beside them.
 
 Integrals are over the unit cube, whose measure is 1, so every sum over voxels becomes a mean. All sums are
 accumulated in float64, block by block, whatever the dtype and the kind of the arrays.
@@ -11,22 +11,11 @@ import sys
 
 import numpy as np
 
-from ._checks import Array, blocks, check_array, check_binary_block, check_same, check_unit_block, host_view, is_tensor
-
-
-def _sums(first: str, s: Array, m: Array, binary: bool) -> tuple[float, float, float, int]:
-    """Give (sum of s m, sum of s, sum of m, number of voxels), checking both arrays in the same walk."""
-    s, m = check_array(first, s), check_array("m", m)
-    check_same(first, s, "m", m)
-    shape, voxels = tuple(s.shape), math.prod(s.shape)
-    both, ones, soft = [], [], []
-    for s_block, m_block in blocks(host_view(s), host_view(m)):
-        (check_binary_block if binary else check_unit_block)(first, s_block, shape)
-        check_unit_block("m", m_block, shape)
-        both.append(float((s_block * m_block).sum()))
-        ones.append(float(s_block.sum()))
-        soft.append(float(m_block.sum()))
-    return math.fsum(both), math.fsum(ones), math.fsum(soft), voxels
+from ._checks import Array, blocks, check_array, check_same, check_unit_block, host_view, is_tensor
+from ._overlap import f_beta as f_beta
+from ._overlap import jaccard as jaccard
+from ._overlap import sums
+from ._overlap import tversky as tversky
 
 
 def accuracy(s: Array, m: Array) -> float:
@@ -51,12 +40,18 @@ def accuracy(s: Array, m: Array) -> float:
     ValueError
         If `s` is not binary, `m` has a NaN or a value outside [0, 1], or kinds, devices or shapes differ or are empty.
 
+    Notes
+    -----
+    It is affine in `m`, so for a random label L with marginal m the expected Accuracy E[A_L(s)] is A_m(s), always.
+
+    Book: ``def-accuracy``, ``prop-affine`` and ``prop-first-properties`` in the chapter "Losses and metrics".
+
     Examples
     --------
     >>> accuracy(np.array([1, 1, 0, 0]), np.array([1.0, 0.5, 0.25, 0.0]))
     0.8125
     """
-    both, ones, soft, voxels = _sums("s", s, m, binary=True)
+    both, ones, soft, voxels = sums("s", s, m, binary=True)
     return math.fsum((voxels, -ones, -soft, 2 * both)) / voxels
 
 
@@ -82,12 +77,19 @@ def dice(s: Array, m: Array) -> float:
     ValueError
         If `s` is not binary, `m` has a NaN or a value outside [0, 1], or kinds, devices or shapes differ or are empty.
 
+    Notes
+    -----
+    For a random label L with marginal m this is not the expected Dice E[D_L(s)]: it is a mean of the scores D_L(s) in
+    which large labels count for more. `noisyseg.dice_covariance` is the difference.
+
+    Book: ``def-dice``, ``prop-first-properties`` and ``prop-weighted-mean`` in the chapter "Losses and metrics".
+
     Examples
     --------
     >>> dice(np.array([1, 1, 0, 0]), np.array([1.0, 0.5, 0.5, 0.0]))
     0.75
     """
-    both, ones, soft, _ = _sums("s", s, m, binary=True)
+    both, ones, soft, _ = sums("s", s, m, binary=True)
     return 2 * both / (ones + soft) if ones + soft > 0 else 1.0
 
 
@@ -114,12 +116,16 @@ def soft_dice(c: Array, m: Array) -> float:
     ValueError
         If either has a NaN or a value outside [0, 1], or kinds, devices or shapes differ or are empty.
 
+    Notes
+    -----
+    Book: ``def-soft-dice`` and ``prop-first-properties`` in the chapter "Losses and metrics".
+
     Examples
     --------
     >>> soft_dice(np.array([1.0, 0.5, 0.0, 0.0]), np.array([1.0, 0.5, 0.0, 0.0]))
     0.16666666666666663
     """
-    both, ones, soft, _ = _sums("c", c, m, binary=False)
+    both, ones, soft, _ = sums("c", c, m, binary=False)
     return 1 - 2 * both / (ones + soft) if ones + soft > 0 else 0.0
 
 
@@ -147,6 +153,12 @@ def cross_entropy(c: Array, m: Array) -> float:
     ------
     ValueError
         If either has a NaN or a value outside [0, 1], or kinds, devices or shapes differ or are empty.
+
+    Notes
+    -----
+    It is affine in `m`, so for a random label L with marginal m the expected cross-entropy E[CE_L(c)] is CE_m(c).
+
+    Book: ``def-cross-entropy``, ``prop-first-properties`` and ``prop-affine`` in the chapter "Losses and metrics".
 
     Examples
     --------

@@ -1,4 +1,7 @@
-"""Volumes of optimal segmentations: sharp bounds, and the best mask of a prescribed volume."""
+"""Volumes of optimal segmentations: sharp bounds, marginals that attain them, and the best mask of a given volume.
+
+Volumes are fractions of the image. Everything here is derived in the book's chapter "Volume".
+"""
 
 from __future__ import annotations
 
@@ -9,13 +12,22 @@ from typing import Any
 import numpy as np
 
 from ._checks import Array, check_array, check_unit_block, host_view, is_tensor
+from ._extremal import OptimalVolumes as OptimalVolumes
+from ._extremal import accuracy_extremal as accuracy_extremal
+from ._extremal import dice_extremal as dice_extremal
+from ._extremal import fraction, whole
+from ._extremal import optimal_volumes as optimal_volumes
 
 
 def optimal_at_volume(m: Array, volume: float) -> Array:
     r"""Compute the segmentation of a given volume that is best for Accuracy and for Dice.
 
-    At a fixed volume both metrics grow with :math:`\int s\,m`, so the voxels with the largest marginal are best; at
-    ``volume`` = |m| the Accuracy and the Dice optimum coincide (book, "Optimal segmentations").
+    .. math:: A_m(s) = 1 - x - v + 2 \int s\,m,\qquad D_m(s) = \frac{2 \int s\,m}{x + v},\qquad x = |s|_1,\ v = |m|_1
+
+    At a fixed volume x both grow with :math:`\int s\,m`, so the voxels with the largest marginal are best for both. At
+    x = v, where A = 1 - 2v + 2 int(s m) and D = int(s m) / v, the mask has the expected volume of the label and keeps
+    at least (1 + v) / 2 of the largest Dice. Book: ``prop-fixed-volume`` and ``prop-volume-price`` in the chapter
+    "Volume".
 
     Parameters
     ----------
@@ -27,8 +39,8 @@ def optimal_at_volume(m: Array, volume: float) -> Array:
     Returns
     -------
     numpy.ndarray or torch.Tensor
-        Boolean mask of the kind, device and shape of `m`, with exactly that volume. Of equal voxels those that come
-        first in C order (last axis fastest) are taken.
+        Boolean mask of the kind, device and shape of `m`, with exactly that volume; empty for volume 0. Of equal voxels
+        at the edge of the mask, which are free, those that come first in C order (last axis fastest) are taken.
 
     Raises
     ------
@@ -44,18 +56,12 @@ def optimal_at_volume(m: Array, volume: float) -> Array:
     m = check_array("m", m)
     check_unit_block("m", host_view(m), m.shape)
     voxels = math.prod(m.shape)
-    try:
-        volume = float(volume)
-    except (TypeError, ValueError):
-        raise ValueError(f"volume: expected a number in [0, 1], got {volume!r}") from None
-    if not 0 <= volume <= 1:
-        raise ValueError(f"volume: expected a fraction of the image in [0, 1], got {volume!r}")
-    wanted = volume * voxels
-    count = round(wanted)
-    if abs(wanted - count) > 1e-9 * max(1, count):
+    wanted = fraction("volume", volume) * voxels
+    count = whole(wanted)
+    if count is None:
         below = math.floor(wanted)
         raise ValueError(
-            f"volume: expected a whole number of voxels, got {volume!r} of {voxels} voxels = {wanted!r}; "
+            f"volume: expected a whole number of voxels, got {float(volume)!r} of {voxels} voxels = {wanted!r}; "
             f"use {below}/{voxels} or {below + 1}/{voxels}"
         )
     if is_tensor(m):
@@ -100,6 +106,9 @@ def accuracy_volume_bounds(v: Any) -> tuple[Any, Any]:
 
     .. math:: \max(0, 2v - 1) \le |s|_1 \le \min(1, 2v),\qquad v = |m|_1
 
+    Book: ``thm-accuracy-volume`` in the chapter "Volume"; with a background that no label reaches, as in the notes of
+    `dice_volume_bounds`, ``cor-volume-support``.
+
     Parameters
     ----------
     v : float, numpy.ndarray or torch.Tensor
@@ -108,7 +117,8 @@ def accuracy_volume_bounds(v: Any) -> tuple[Any, Any]:
     Returns
     -------
     (lo, hi) : pair of floats, or of float64 arrays of the kind and shape of `v`
-        Volumes as fractions of the image. Every optimum, ties included, lies within; both ends are attained.
+        Volumes as fractions of the image. Every optimum, ties included, lies within, and every volume within is that of
+        an optimum: see `accuracy_extremal`. Both are 0 for v = 0 and 1 for v = 1.
 
     Raises
     ------
@@ -128,8 +138,8 @@ def dice_volume_bounds(v: Any) -> tuple[Any, Any]:
 
     .. math:: v^2 \le |s|_1 \le 1,\qquad v = |m|_1 > 0
 
-    The lower end is attained by m = 1 on a part of volume v^2 and v / (1 + v) elsewhere, the upper one by a constant m.
-    For v = 0 the empty mask is the only optimum and both bounds are 0.
+    For v = 0 the empty mask is the only optimum and both bounds are 0. Book: ``thm-dice-volume`` in the chapter
+    "Volume".
 
     Parameters
     ----------
@@ -139,16 +149,26 @@ def dice_volume_bounds(v: Any) -> tuple[Any, Any]:
     Returns
     -------
     (lo, hi) : pair of floats, or of float64 arrays of the kind and shape of `v`
-        Volumes as fractions of the image. Every optimum, ties included, lies within.
+        Volumes as fractions of the image. Every optimum, ties included, lies within, and every volume within is that of
+        an optimum: see `dice_extremal`.
 
     Raises
     ------
     ValueError
         If `v` is empty or has a NaN or a value outside [0, 1].
 
+    Notes
+    -----
+    A background that no label reaches widens the bounds and leaves the masks alone. With sigma the volume of the part
+    where m > 0, ``sigma * lo(v / sigma)`` and ``sigma * hi(v / sigma)`` are the sharp bounds, here and for Accuracy.
+    Book: ``cor-volume-support``.
+
     Examples
     --------
     >>> dice_volume_bounds(0.5)
     (0.25, 1.0)
+    >>> sigma = 0.625  # the same marginal, known to be 0 on three eighths of the image
+    >>> tuple(sigma * x for x in dice_volume_bounds(0.5 / sigma))
+    (0.4, 0.625)
     """
     return _bounds(v, lambda x: x * x, lambda x: np.where(x > 0, 1.0, 0.0))

@@ -1,0 +1,192 @@
+r"""Expected scores over finitely many labels: their marginal, the mean Dice, and its distance from the marginal's Dice.
+
+Labels L_1, ..., L_R are several delineations of one image or samples of a noise model, with equal weights; s is fixed.
+Everything is exact for that distribution: for samples, the only error left is that of having sampled.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+
+import numpy as np
+
+from ._checks import (
+    Array,
+    blocks,
+    check_array,
+    check_binary_block,
+    check_label,
+    check_same,
+    check_unit_block,
+    host_view,
+    is_tensor,
+    like,
+)
+
+
+def marginal(labels: Array) -> Array:
+    r"""Compute the marginal of finitely many labels, the part of them that holds each voxel.
+
+    .. math:: m(w) = \frac1R \sum_{k=1}^R L_k(w)
+
+    Parameters
+    ----------
+    labels : numpy.ndarray or torch.Tensor
+        R >= 1 labels of 0 and 1 (bool, int or float), shape ``(R, *shape)`` with at least one voxel each.
+
+    Returns
+    -------
+    numpy.ndarray or torch.Tensor
+        Float64, of the kind and device of `labels`, shape ``shape``, in [0, 1]. All zero if all labels are empty.
+
+    Raises
+    ------
+    ValueError
+        If `labels` is not binary, has fewer than two axes, or holds no label or no voxel.
+
+    Notes
+    -----
+    Counts are summed label by label: the extra memory is that of the result, whatever R is.
+
+    Book: ``def-marginal`` in the chapter "Losses and metrics". Where the label is deformed by Gaussian fields the
+    marginal is known exactly: `noisyseg.GaussianDeformation.marginal`.
+
+    Examples
+    --------
+    >>> marginal(np.array([[1, 1, 0, 0], [1, 0, 0, 0]]))
+    array([1. , 0.5, 0. , 0. ])
+    """
+    labels = check_label("labels", labels)
+    _check_stack(labels)
+    view = host_view(labels)
+    if is_tensor(view):
+        total = view.new_zeros(tuple(view.shape[1:]), dtype=sys.modules["torch"].float64)
+    else:
+        total = np.zeros(view.shape[1:])
+    for label in view:
+        total += label
+    total /= len(view)
+    return total if is_tensor(total) else like(total, labels)
+
+
+def expected_dice(s: Array, labels: Array) -> float:
+    r"""Compute the mean Dice of one segmentation over finitely many labels.
+
+    .. math:: E[D_L(s)] = \frac1R \sum_{k=1}^R D_{L_k}(s),\qquad D_L(s) = \frac{2 \int_\Omega s\,L}{|s|_1 + |L|_1}
+
+    Parameters
+    ----------
+    s : numpy.ndarray or torch.Tensor
+        Segmentation of 0 and 1, any shape with at least one voxel. A soft segmentation with values in [0, 1] is scored
+        by the same formula, which is one minus its soft-Dice loss.
+    labels : numpy.ndarray or torch.Tensor
+        R >= 1 labels of 0 and 1 (bool, int or float), of the kind and device of `s`, shape ``(R, *s.shape)``.
+
+    Returns
+    -------
+    float
+        In [0, 1]. Dice is 1 for an empty `s` against an empty label.
+
+    Raises
+    ------
+    ValueError
+        If `s` is empty or has a NaN or a value outside [0, 1], `labels` is not binary, or kinds, devices or shapes do
+        not fit.
+
+    Notes
+    -----
+    `noisyseg.dice` of `s` and the `marginal` of the same labels is another number; see `dice_covariance`.
+
+    Book: ``prop-weighted-mean``, ``prop-covariance`` and ``prop-overestimate`` in the chapter "Losses and metrics".
+
+    Examples
+    --------
+    >>> expected_dice(np.array([1, 1, 0, 0]), np.array([[1, 1, 0, 0], [0, 0, 0, 0]]))
+    0.5
+    >>> expected_dice(np.array([0, 0, 0, 0]), np.array([[1, 1, 0, 0], [0, 0, 0, 0]]))
+    0.5
+    """
+    scores, _, _ = _scores(s, labels)
+    return math.fsum(scores) / len(scores)
+
+
+def dice_covariance(s: Array, labels: Array) -> float:
+    r"""Compute by how much the Dice with the marginal exceeds the mean Dice over finitely many labels.
+
+    .. math:: D_m(s) - E[D_L(s)] = \frac{\mathrm{Cov}(D_L(s), |L|_1)}{|s|_1 + |m|_1}
+
+    with m the marginal of the labels and Cov their population covariance (divided by R).
+
+    Parameters
+    ----------
+    s : numpy.ndarray or torch.Tensor
+        Segmentation of 0 and 1, any shape with at least one voxel. A soft segmentation with values in [0, 1] is scored
+        by the same formula, which is one minus its soft-Dice loss.
+    labels : numpy.ndarray or torch.Tensor
+        R >= 1 labels of 0 and 1 (bool, int or float), of the kind and device of `s`, shape ``(R, *s.shape)``.
+
+    Returns
+    -------
+    float
+        In (-1, 5 sqrt(5) - 11], about .180 at most; in absolute value at most the mean of ``abs(|L| - |m|)`` over
+        ``2 (|s| + |m|)``. 0 for a single label, for labels of one volume, and where `s` and all labels are empty.
+
+    Raises
+    ------
+    ValueError
+        If `s` is empty or has a NaN or a value outside [0, 1], `labels` is not binary, or kinds, devices or shapes do
+        not fit.
+
+    Notes
+    -----
+    Computed as a covariance, not as a difference of two scores, so that small values keep their digits. Where m is
+    known exactly, ``dice(s, m) - dice_covariance(s, samples)`` estimates E[D_L(s)] with a much smaller error than the
+    mean over the samples, as long as the volume of the samples varies little.
+
+    Book: ``prop-covariance``, ``prop-slope``, ``prop-overestimate`` and ``prop-expected-optimum`` in the chapter
+    "Losses and metrics".
+
+    Examples
+    --------
+    >>> s, labels = np.array([1, 1, 0, 0]), np.array([[1, 1, 0, 0], [0, 0, 0, 0]])
+    >>> dice_covariance(s, labels)  # Dice 2/3 with the marginal, 1/2 on average
+    0.16666666666666666
+    """
+    scores, volumes, ones = _scores(s, labels)
+    mean = math.fsum(volumes) / len(volumes)
+    if ones + mean == 0:
+        return 0.0
+    parts = [score * (volume - mean) for score, volume in zip(scores, volumes, strict=True)]
+    return math.fsum(parts) / len(parts) / (ones + mean)
+
+
+def _check_stack(labels: Array) -> None:
+    if labels.ndim < 2:
+        raise ValueError(f"labels: expected shape (R, *shape), R labels of one shape, got {tuple(labels.shape)}")
+
+
+def _scores(s: Array, labels: Array) -> tuple[list[float], list[float], float]:
+    """Give the Dice of s with every label, the volumes of the labels and that of s, in voxels."""
+    s, labels = check_array("s", s), check_array("labels", labels)
+    if tuple(labels.shape[1:]) != tuple(s.shape):
+        expected = ", ".join(map(str, ("R", *s.shape)))
+        raise ValueError(f"labels: expected shape (R, *s.shape), here ({expected}), got {tuple(labels.shape)}")
+    check_same("s", s, "labels", labels[0])
+    shape = tuple(labels.shape)
+    s_view, views = host_view(s), host_view(labels)
+    ones = []
+    for (block,) in blocks(s_view):
+        check_unit_block("s", block, s.shape)
+        ones.append(float(block.sum()))
+    total = math.fsum(ones)
+    scores, volumes = [], []
+    for view in views:
+        both, volume = [], []
+        for s_block, l_block in blocks(s_view, view):
+            check_binary_block("labels", l_block, shape)
+            both.append(float((s_block * l_block).sum()))
+            volume.append(float(l_block.sum()))
+        volumes.append(math.fsum(volume))
+        scores.append(2 * math.fsum(both) / (total + volumes[-1]) if total + volumes[-1] > 0 else 1.0)
+    return scores, volumes, total
