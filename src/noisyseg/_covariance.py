@@ -1,4 +1,4 @@
-"""Formulas of the book's chapter "Gaussian fields": the covariance, the kernel that makes it, and its loss at borders."""
+"""Formulas of the chapter "Gaussian fields": the covariance, the kernel that makes it, and its loss at borders."""
 
 from __future__ import annotations
 
