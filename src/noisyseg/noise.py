@@ -1,7 +1,8 @@
-"""Label noise by Gaussian field deformations (section 4.2; Theorems 1 and 2), exact on voxels.
+"""Label noise by Gaussian field deformations (the paper's section 4.2; Theorems 1 and 2), exact on voxels.
 
 The label is constant on voxels, evaluated at displaced voxel centres and 0 outside the image. Sampling, marginal and
-volume loss all belong to this one model, so they agree with each other up to rounding.
+volume loss all belong to this one model, so they agree with each other up to rounding. The book's chapter "Label
+noise" has the proofs.
 """
 
 from __future__ import annotations
@@ -10,13 +11,13 @@ import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
 from ._checks import Array, check_label, host_view, is_tensor, like, per_axis
 from ._voxels import Warp, bounding_box, leaving, reached, voxel_weights, weight_matrix
-from .fields import as_generator, white_noise
+from .fields import as_generator, check_shape, white_noise
 
 ROWS = 32  # rows of the first axis that the marginal computes at a time
 
@@ -28,7 +29,8 @@ class GaussianDeformation:
     .. math:: L(w) = l(w + X(w)) \text{ where } w + X(w) \in \Omega,\ 0 \text{ elsewhere}
 
     with independent centred Gaussian fields :math:`X_k` of standard deviation `a` and correlation length `b`
-    (equation 8). The label is constant on voxels and evaluated at voxel centres. The book's chapter is "Label noise".
+    (equation 8). The label is constant on voxels and evaluated at voxel centres. Book: ``def-deformation`` in the
+    chapter "Label noise".
 
     Parameters
     ----------
@@ -41,6 +43,10 @@ class GaussianDeformation:
     ------
     ValueError
         If `a` is negative or `b` not positive, or either is not finite.
+
+    See Also
+    --------
+    GaussianDeformation.in_mm : the same with `a` and `b` in millimetres.
 
     Examples
     --------
@@ -64,6 +70,59 @@ class GaussianDeformation:
             value = per_axis(name, getattr(self, name), positive=positive)
             object.__setattr__(self, name, value[0] if len(value) == 1 else value)
 
+    @classmethod
+    def in_mm(cls, a_mm: Any, b_mm: Any, spacing_mm: Any, shape: Sequence[int]) -> Self:
+        r"""Make the deformation whose strength and smoothness are given in millimetres.
+
+        .. math:: a_k = \frac{a_\mathrm{mm}}{N_k h_k},\qquad b_k = \frac{b_\mathrm{mm}}{N_k h_k}
+
+        for an image of :math:`N_k` voxels of :math:`h_k` mm along axis k. With single numbers `a_mm` and `b_mm` the
+        noise is the same in all directions of space, whatever the voxels: a displacement has the standard deviation
+        `a_mm` along each axis, and displacements at points x and y of space have the correlation
+        ``exp(-|x - y|**2 / (2 * b_mm**2))``. Book: ``prop-spacing`` in the chapter "Label noise".
+
+        Parameters
+        ----------
+        a_mm : float or one per axis
+            Standard deviation of a displacement, in mm. At 0 nothing moves.
+        b_mm : float or one per axis
+            Correlation length, in mm. Positive.
+        spacing_mm : float or one per axis
+            Size of a voxel along each axis, from centre to centre, in mm. Positive.
+        shape : sequence of int
+            Voxels per axis, those of the labels that will be deformed.
+
+        Returns
+        -------
+        GaussianDeformation
+            With one `a` and one `b` per axis. It means these millimetres for labels of that shape and spacing alone.
+
+        Raises
+        ------
+        ValueError
+            If `a_mm` is negative, `b_mm` or `spacing_mm` is not positive, one of them is not finite or has neither one
+            entry nor one per axis, or `shape` is not made of positive ints.
+
+        Examples
+        --------
+        A shift by one standard deviation of 4 mm is 5 voxels in plane and 0.8 slices across:
+
+        >>> label = np.zeros((100, 100, 20), dtype=np.uint8)
+        >>> noise = GaussianDeformation.in_mm(a_mm=4, b_mm=20, spacing_mm=(0.8, 0.8, 5), shape=label.shape)
+        >>> noise
+        GaussianDeformation(a=(0.05, 0.05, 0.04), b=(0.25, 0.25, 0.2))
+        """
+        sizes = check_shape(shape)
+        n = len(sizes)
+        spacing = per_axis("spacing_mm", spacing_mm, n, positive=True)
+        sides = [size * h for size, h in zip(sizes, spacing, strict=True)]
+        a = per_axis("a_mm", a_mm, n)
+        b = per_axis("b_mm", b_mm, n, positive=True)
+        return cls(
+            a=tuple(ak / side for ak, side in zip(a, sides, strict=True)),
+            b=tuple(bk / side for bk, side in zip(b, sides, strict=True)),
+        )
+
     def _voxel_sigma(self, label: Array) -> list[float]:
         a = per_axis("a", self.a, label.ndim)
         return [ak * size for ak, size in zip(a, label.shape, strict=True)]
@@ -72,7 +131,8 @@ class GaussianDeformation:
         r"""Draw noisy labels (equation 18).
 
         Voxel i of the sample is the label's voxel that holds the position ``w_i + X(w_i)``, and 0 where that position
-        is outside the image. X is `gaussian_field` with the same `a`, `b` and `rng`.
+        is outside the image. X is `gaussian_field` with the same `a`, `b` and `rng`. Book: ``def-deformation`` in the
+        chapter "Label noise".
 
         Parameters
         ----------
@@ -101,6 +161,10 @@ class GaussianDeformation:
         The image is deformed slab by slab: the field never exists as a whole. Positions are computed in float32, with
         an error of about 1e-7 of the image side. Lines of voxels from which no displacement of this sample can reach
         the label (by the Cauchy-Schwarz inequality) are skipped, which changes no voxel.
+
+        The mean volume of the samples is ``label.sum() - volume_loss(label)``, whatever `b`. Their spread depends on
+        `b`: for weak noise the standard deviation is proportional to `a`, with a factor that is a double integral over
+        the surface of the label. Book: ``prop-volume-spread``.
 
         Examples
         --------
@@ -137,6 +201,7 @@ class GaussianDeformation:
             - \Phi\left(\frac{j_k - i_k - 1/2}{s_k}\right)\right],\qquad s_k = a_k N_k
 
         with :math:`\Phi` the normal distribution function and the label 0 outside the image. It does not depend on `b`.
+        Book: ``thm-marginal`` and ``prop-voxels`` in the chapter "Label noise".
 
         Parameters
         ----------
@@ -155,6 +220,12 @@ class GaussianDeformation:
 
         Notes
         -----
+        The marginal is linear in the label, does not fall where the label grows, and moves, turns and flips with it
+        (book: ``prop-marginal-properties``). It is the formula of Theorem 1 at the voxel centres, for the label that is
+        constant on voxels, and so tends to that of a label that is none as the voxels shrink (``prop-continuum``). A
+        Gaussian that is sampled at the voxel centres instead is narrower, by a variance of 1/12 voxel squared, which
+        matters where a standard deviation is about a voxel (``prop-sampled-gaussian``).
+
         One-dimensional weights below 1e-17 are left out, so places that far from the label get 0. A sum that rounding
         puts above 1 (by some 1e-16) is set to 1.
 
@@ -206,7 +277,9 @@ class GaussianDeformation:
         .. math:: \xi = \sum_j l_j \left(1 - \prod_k (1 - e_k(j_k))\right),\qquad
             e_k(j) = \Phi\left(-\frac{j + 1/2}{s_k}\right) + \Phi\left(-\frac{N_k - j - 1/2}{s_k}\right)
 
-        so that the expected volume of a sample is ``label.sum() - volume_loss(label)``.
+        so that the expected volume of a sample is ``label.sum() - volume_loss(label)``. Every voxel of the label counts
+        with the probability that a displacement leads from its centre out of the image. Book: ``thm-volume-loss`` and
+        ``prop-voxel-volume`` in the chapter "Label noise"; ``cor-crossing`` for labels that run through the image.
 
         Parameters
         ----------
