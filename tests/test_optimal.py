@@ -4,7 +4,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -12,19 +12,29 @@ from noisyseg import (
     _threshold,
     accuracy,
     accuracy_volume_bounds,
+    cross_entropy,
     dice,
     dice_threshold,
     dice_volume_bounds,
     optimal_accuracy,
     optimal_at_volume,
     optimal_dice,
+    soft_dice,
 )
-from noisyseg.optimal import _at_least, regret
+from noisyseg.optimal import _at_least, plug_in_bound, regret, threshold_window
 
 # Values with many ties among them, and values that are nobody's neighbour.
 values = st.one_of(st.sampled_from([0.0, 0.1, 0.25, 0.4, 0.5, 1.0]), st.floats(0, 1, allow_subnormal=False))
 marginals = hnp.arrays(np.float64, hnp.array_shapes(max_dims=4, max_side=5), elements=values)
 tiny = hnp.arrays(np.float64, st.integers(1, 9), elements=values)
+positive = marginals.filter(lambda m: m.sum() > 1e-6)
+SIXTEEN = (np.arange(1 << 16)[:, None] >> np.arange(16)) & 1  # every mask of sixteen voxels
+
+
+def pair(m, seed):
+    """Give a soft segmentation of the shape of m: anything between noise and m itself."""
+    rng = np.random.default_rng(seed)
+    return np.clip(m + rng.normal(scale=rng.choice([0.01, 0.2, 2.0]), size=m.shape), 0, 1)
 
 
 def listing_3(m):
@@ -56,6 +66,7 @@ def organ(size, n=3, softness=0.04):
     return 1 / (1 + np.exp((np.sqrt(sum(x * x for x in axes)) - 0.25) / softness))
 
 
+@pytest.mark.statement("thm-ce-accuracy", "thm-dice", "def-methods")
 def test_hand_computed():
     m = np.array([1.0, 0.5, 0.5, 0.0])
     assert dice_threshold(m) == 0.4  # 1: 2/3, 1 and 2 or 3: 3/4, all three: 4/5
@@ -65,6 +76,7 @@ def test_hand_computed():
     assert optimal_accuracy(m).tolist() == [True, True, True, False]
 
 
+@pytest.mark.statement("thm-ce-accuracy", "thm-dice", "prop-fixed-volume")
 @given(tiny)
 @settings(max_examples=40, deadline=None)
 def test_exhaustive_search_over_all_masks(m):
@@ -81,15 +93,124 @@ def test_exhaustive_search_over_all_masks(m):
         assert accuracy(s, m) == pytest.approx(max(accuracy(other, m) for other in rivals), abs=1e-14)
 
 
-@pytest.mark.parametrize("shape", [(12,), (3, 4), (2, 3, 2), (1, 2, 3, 2)])
-def test_exhaustive_search_over_twelve_voxels(shape):
+EIGHTHS = {
+    "one voxel": [3],
+    "all zero": [0] * 16,
+    "all one": [8] * 16,
+    "a label": [8, 0, 8, 8, 0, 0],
+    "constant": [3] * 16,
+    "tie at t = 1/4": [8, *[2] * 8, *[0] * 7],  # 1 = 2 t + 8 t^2
+    "tie at t = 1/4 among others": [1, 2, 2, 0, 8, 2, 2, 1, 1, 4, 2, 2, 2, 2, 1, 0],
+    "tie at t = 3/8": [8, 8, 8, 3, 3, 3, 3, 1, 1, 1, 1, 0, 0, 0, 0, 0],
+    "tie at 1/2": [8, 8, 4, 4, 4, 3, 2, 1, 0, 0, 5, 7, 4, 1, 0, 2],
+    **{f"random {seed}": np.random.default_rng(seed).integers(0, 9, 16).tolist() for seed in range(12)},
+}
+
+
+@pytest.mark.statement("thm-ce-accuracy", "thm-dice", "prop-level-sets")
+@pytest.mark.parametrize("name", EIGHTHS)
+def test_the_optima_among_all_masks_are_those_of_the_theorems(name):
+    """In whole numbers, so that ties are ties: the best value and the whole set of the masks that attain it."""
+    eighths = np.array(EIGHTHS[name])
+    masks = SIXTEEN[: 1 << eighths.size, : eighths.size]
+    both, size, soft = masks @ eighths, 8 * masks.sum(axis=1), eighths.sum()
+    m = (eighths / 8).reshape({16: (2, 2, 2, 2), 6: (2, 3), 1: (1,)}[eighths.size])
+
+    gain = 2 * both - size  # 8 N (A_m(s) - 1 + v)
+    assert accuracy(optimal_accuracy(m), m) == pytest.approx(1 - m.mean() + gain.max() / 8 / m.size, abs=1e-15)
+    sure, possible = masks[:, eighths > 4].all(axis=1), ~masks[:, eighths < 4].any(axis=1)
+    np.testing.assert_array_equal(gain == gain.max(), sure & possible)
+    np.testing.assert_array_equal(optimal_accuracy(m).ravel(), masks[gain == gain.max()].max(axis=0))
+
+    if soft == 0:  # the empty mask alone has Dice 1
+        assert dice_threshold(m) == 0.5 and not optimal_dice(m).any()
+        return
+    k = (both / (size + soft)).argmax()
+    t = Fraction(int(both[k]), int(size[k] + soft))
+    assert (both * t.denominator <= (size + soft) * t.numerator).all()
+    optimal = both * t.denominator == (size + soft) * t.numerator
+    above, below = (np.array([relation(Fraction(int(x), 8)) for x in eighths]) for relation in (t.__lt__, t.__gt__))
+    np.testing.assert_array_equal(optimal, masks[:, above].all(axis=1) & ~masks[:, below].any(axis=1))
+    assert dice_threshold(m) == float(t)
+    np.testing.assert_array_equal(optimal_dice(m).ravel(), masks[optimal].max(axis=0))  # the largest of them
+    np.testing.assert_array_equal(optimal_dice(m).ravel(), ~below)
+    assert optimal.sum() == 2 ** (~above & ~below).sum()
+
+
+@pytest.mark.parametrize(
+    ("name", "t", "ties"),
+    [("tie at t = 1/4", 0.25, 8), ("tie at t = 1/4 among others", 0.25, 8), ("tie at t = 3/8", 0.375, 4)],
+)
+def test_the_cases_above_hold_real_ties(name, t, ties):
+    m = np.array(EIGHTHS[name]) / 8
+    assert dice_threshold(m) == t and np.count_nonzero(m == t) == ties
+    assert dice(m > t, m) == dice(m >= t, m) == 2 * t
+
+
+@pytest.mark.statement("thm-dice")
+@pytest.mark.parametrize("name", [name for name in EIGHTHS if name != "all zero"])
+def test_soft_dice_is_best_at_a_mask_and_anything_on_its_ties(name):
+    """Soft-Dice is a quotient of affine functions of c, so its extremes are at vertices: the masks."""
+    m = np.array(EIGHTHS[name]) / 8
+    masks = SIXTEEN[: 1 << m.size, : m.size]
+    best, t = (2 * masks @ m / (masks.sum(axis=1) + m.sum())).max(), dice_threshold(m)
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        c = rng.random(m.size) ** rng.choice([0.1, 1, 10])
+        inside = np.where(m == t, c, m > t)
+        assert 1 - soft_dice(c, m) <= best + 1e-15
+        assert 1 - soft_dice(inside, m) == pytest.approx(best, abs=1e-15)
+        wrong = inside.copy()
+        wrong[rng.integers(m.size)] = rng.random()
+        off = abs(wrong - inside) * abs(m - t)
+        assert (1 - soft_dice(wrong, m) < best - 1e-15) == (off.sum() > 1e-14)
+
+
+@pytest.mark.statement("thm-dice", "prop-level-sets")
+@pytest.mark.parametrize("shape", [(16,), (4, 4), (2, 4, 2), (2, 2, 2, 2)])
+def test_exhaustive_search_over_sixteen_voxels(shape):
     m = np.random.default_rng(12).random(shape) ** 3
-    masks = (np.arange(1 << 12)[:, None] >> np.arange(12)) & 1
-    scores = 2 * masks @ m.reshape(-1) / (masks.sum(axis=1) + m.sum())
+    scores = 2 * SIXTEEN @ m.reshape(-1) / (SIXTEEN.sum(axis=1) + m.sum())
     assert dice_threshold(m) == pytest.approx(scores.max() / 2, abs=1e-15)
-    assert optimal_dice(m).reshape(-1).tolist() == masks[scores.argmax()].tolist()
+    assert optimal_dice(m).reshape(-1).tolist() == SIXTEEN[scores.argmax()].tolist()
+    for count in range(1, 17):  # of the masks of one volume that with the largest values is best
+        best = scores[SIXTEEN.sum(axis=1) == count].max()
+        assert 2 * np.sort(m.reshape(-1))[-count:].sum() / (count + m.sum()) == pytest.approx(best, abs=1e-15)
 
 
+@pytest.mark.statement("thm-ce-accuracy")
+@given(marginals, st.integers(0, 99))
+@settings(max_examples=100, deadline=None)
+def test_cross_entropy_is_least_at_the_marginal(m, seed):
+    """And by at least twice the squared distance in L1 (Pinsker)."""
+    c = pair(m, seed)
+    assert cross_entropy(c, m) >= cross_entropy(m, m) + 2 * abs(c - m).mean() ** 2 - 1e-12
+
+
+@pytest.mark.statement("prop-level-sets")
+@given(positive)
+@settings(max_examples=100, deadline=None)
+def test_dice_rises_and_then_falls_along_the_sorted_voxels(m):
+    psi = np.sort(m.reshape(-1))[::-1].astype(np.longdouble)
+    k = np.arange(1, psi.size + 1)
+    half = np.cumsum(psi) / (k + psi.sum())
+    t = dice_threshold(m)
+    assert float(half.max()) == pytest.approx(t, abs=1e-15)
+    first, last = (m > t + 1e-14).sum(), (m >= t - 1e-14).sum()
+    assert (np.diff(half[: max(first, 1)]) > 0).all()
+    assert (np.diff(half[max(last - 1, 0) :]) < 0).all()
+    np.testing.assert_allclose(half[max(first - 1, 0) : last].astype(float), t, atol=1e-13)
+
+
+@pytest.mark.statement("thm-dice")
+@given(positive)
+@settings(max_examples=100, deadline=None)
+def test_the_threshold_solves_the_fixed_point_equation(m):
+    t = dice_threshold(m)
+    assert np.maximum(m - t, 0).mean() == pytest.approx(t * m.mean(), abs=1e-14)
+
+
+@pytest.mark.statement("thm-window", "thm-dice-volume", "thm-accuracy-volume")
 @given(marginals)
 @settings(max_examples=150, deadline=None)
 def test_window_volumes_and_permutations(m):
@@ -101,11 +222,145 @@ def test_window_volumes_and_permutations(m):
     assert not (s_accuracy & ~s_dice).any()
     for s, (low, high) in [(s_dice, dice_volume_bounds(v)), (s_accuracy, accuracy_volume_bounds(v))]:
         assert low - 1e-12 <= s.mean() <= high + 1e-12
+    window = threshold_window(m)
+    if m.any():
+        assert window == (pytest.approx(max(v / (1 + v), dice(s_accuracy, m) / 2), abs=1e-15), 0.5)
+    assert window[0] <= t + 1e-15 and window[1] == 0.5
+    assert s_dice[m > 0.5].all() and not s_dice[m < window[0] - 1e-15].any()
     moved = np.random.default_rng(0).permutation(m.size)
     assert dice_threshold(m.reshape(-1)[moved]) == pytest.approx(t, abs=1e-15)
     np.testing.assert_array_equal(optimal_dice(m.reshape(-1)[moved]), s_dice.reshape(-1)[moved])
     assert regret(s_dice, m) < 1e-14
     assert 0 <= regret(s_accuracy, m) <= 1
+
+
+@given(marginals, st.integers(1, 3))
+@settings(max_examples=50, deadline=None)
+def test_only_the_distribution_of_the_values_matters(m, times):
+    """Finer voxels of the same values change nothing."""
+    finer = m
+    for axis in range(m.ndim):
+        finer = finer.repeat(times, axis)
+    assert dice_threshold(finer) == pytest.approx(dice_threshold(m), abs=1e-15)
+    assert threshold_window(finer) == pytest.approx(threshold_window(m), abs=1e-15)
+    c = pair(m, times)
+    for axis in range(m.ndim):
+        c = c.repeat(times, axis)
+    assert regret(c, finer) == pytest.approx(regret(pair(m, times), m), abs=1e-14)
+    assert plug_in_bound(c, finer) == pytest.approx(plug_in_bound(pair(m, times), m), abs=1e-14)
+
+
+def test_both_ends_of_the_window_are_attained():
+    for v in (0.125, 0.5, 0.75):  # a constant image: all of it is best
+        m = np.full((4, 4), v)
+        low = v / (1 + v) if v < 0.5 else 0.5 * dice(np.ones((4, 4)), m)
+        assert threshold_window(m) == (pytest.approx(low, abs=1e-16), 0.5)
+        assert dice_threshold(m) == pytest.approx(low, abs=1e-16)
+    label = np.array([1.0, 0.0, 1.0])
+    assert threshold_window(label) == (0.5, 0.5) == (dice_threshold(label), 0.5)
+    assert threshold_window(np.zeros(3)) == (0.5, 0.5)
+
+
+@pytest.mark.statement("prop-newton")
+@given(positive, st.sampled_from([0.0, 0.25, 0.5, 1.0]))
+@settings(max_examples=100, deadline=None)
+def test_newton_rises_to_the_threshold(m, u):
+    """In whole numbers of 2^-20: every statement about the iteration, without rounding."""
+    values = sorted((Fraction(round(float(x) * 2**20), 2**20) for x in m.reshape(-1)), reverse=True)
+    v = sum(values)
+    assume(v > 0)
+    t = max(sum(values[:k]) / (k + v) for k in range(1, len(values) + 1))
+    assert dice_threshold(np.array(values, dtype=float)) == pytest.approx(float(t), abs=1e-15)
+
+    def mask(u):
+        above = [x for x in values if x >= u]
+        return sum(above), len(above) + v
+
+    def phi(u):
+        return mask(u)[0] - u * mask(u)[1]
+
+    u, steps = Fraction(u), []
+    start = phi(u) * mask(u)[1]
+    while u != t:
+        above, weight = mask(u)
+        step = above / weight  # half the Dice of the mask m >= u
+        assert step == u - phi(u) / -weight  # Newton's step, with the slope to the left of u
+        assert step <= t and (step > u if u < t else step < u)
+        if steps or u < t:
+            assert mask(step) == mask(u) or (mask(step)[1] < weight)
+            assert phi(step) * weight + mask(step)[1] * phi(u) <= phi(u) * weight
+            assert (t - u) * mask(t)[1] ** 2 <= start / 4 ** len(steps)
+        else:
+            start = 4 * phi(step) * mask(step)[1]  # the first step came from above
+        steps.append(step)
+        u = step
+    assert len(steps) <= len({x for x in values if x < t}) + 2
+    for grid in range(20):  # convex and decreasing
+        a, b = Fraction(grid, 20), Fraction(grid + 1, 20)
+        assert phi(a) > phi(b) and 2 * phi((a + b) / 2) <= phi(a) + phi(b)
+        assert phi(a) == sum(max(x - a, 0) for x in values) - a * v
+        if 0 < a < t:
+            error = mask(a)[0] / mask(a)[1] / a - 1
+            assert 0 <= t - a <= error
+
+
+@pytest.mark.statement("prop-regret")
+@given(positive, st.integers(0, 99), st.sampled_from([0.05, 0.3, 0.5, 0.9]))
+@settings(max_examples=150, deadline=None)
+def test_regret_identity_and_calibration(m, seed, alpha):
+    v, t = m.mean(), dice_threshold(m)
+    c = pair(m, seed)
+    s = c >= alpha
+    for x in (c, s):
+        integral = (abs(m - t) * np.where(m > t, 1 - x, np.where(m < t, x, 0.0))).mean()
+        assert regret(x, m) == pytest.approx(2 * integral / (x.mean() + v), abs=1e-14)
+    assert regret(s, m) == pytest.approx(2 * t - dice(s, m), abs=1e-14)
+    factor = max(1 / alpha, 1 / (1 - alpha)) * (c.mean() + v) / (s.mean() + v)
+    assert regret(s, m) <= factor * regret(c, m) + 1e-13
+    assert regret(s, m) <= max(1 / alpha, 1 / (1 - alpha)) * (1 + v) / v * regret(c, m) + 1e-13
+
+
+@pytest.mark.statement("prop-plug-in", "cor-cross-entropy")
+@given(positive, st.integers(0, 99))
+@settings(max_examples=150, deadline=None)
+def test_an_estimate_loses_no_more_than_the_bound(m, seed):
+    p = pair(m, seed)
+    bound = plug_in_bound(p, m)
+    assert bound == pytest.approx(min(1, 4 * abs(m - p).sum() / m.sum()), abs=1e-12)
+    assert regret(optimal_dice(p), m) <= bound + 1e-14
+    smaller = p > dice_threshold(p)  # the smallest of the masks that are best for p
+    assert not smaller.any() or regret(smaller, m) <= bound + 1e-12
+    excess = cross_entropy(p, m) - cross_entropy(m, m)
+    assert bound <= 4 / m.mean() * np.sqrt(max(excess, 0) / 2) + 1e-6
+
+
+def test_the_plug_in_bound_by_hand():
+    m = np.array([[1.0, 0.5], [0.5, 0.0]])
+    assert plug_in_bound(m, m) == 0.0
+    assert plug_in_bound(np.array([[1.0, 0.5], [0.5, 0.25]]), m) == 0.5
+    assert plug_in_bound(1 - m, m) == 1.0  # never more than a loss can be
+    assert plug_in_bound(np.zeros(3), np.zeros(3)) == 0.0
+    assert plug_in_bound(np.ones(3), np.zeros(3)) == 1.0
+
+
+@pytest.mark.statement("prop-asymptotic")
+@pytest.mark.parametrize("alpha", [0.1, 0.5, 0.95])
+def test_thresholding_a_sequence_that_approaches_the_least_soft_dice(alpha):
+    rng = np.random.default_rng(4)
+    m = organ(24, softness=0.1)
+    t, direction = dice_threshold(m), rng.random(m.shape)
+    losses, regrets = [], []
+    for k in range(1, 13):
+        c = np.clip((m > t) + (direction - 0.5) * 4 / 2**k, 0, 1)  # far from the optimum, then towards it
+        losses.append(regret(c, m))
+        regrets.append(regret(c >= alpha, m))
+    assert losses[0] > 0.1 and losses[-1] < 1e-3 and regrets[-1] < 1e-12
+    bound = max(1 / alpha, 1 / (1 - alpha)) * (1 + m.mean()) / m.mean()
+    assert all(r <= bound * loss for r, loss in zip(regrets, losses, strict=True))
+    # No fixed threshold, no promise: with alpha_k = 1/k everything below it stays in.
+    soft = [np.where(m > t, 1.0, 1 / k) for k in (10, 1000)]
+    assert regret(soft[1], m) < 0.01 < regret(soft[0], m)
+    assert regret(soft[1] >= 1 / 1000, m) == regret(np.ones(m.shape), m) > 0.1
 
 
 LARGE = {
@@ -190,6 +445,21 @@ def test_labels_and_empty_marginals(kind, dtype):
     assert regret(kind(np.eye(4)), kind(np.zeros((4, 4)))) == 1
 
 
+@pytest.mark.parametrize("kind", [np.asarray, torch.from_numpy])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_window_regret_and_bound_of_every_kind_and_layout(kind, dtype):
+    rng = np.random.default_rng(6)
+    m, c = (rng.random((2, 20, 30)) ** np.array([3, 1]).reshape(2, 1, 1)).astype(dtype)
+    for view in (lambda x: x, lambda x: x.T, lambda x: x[::2, 3:28:5]):
+        x, y = view(kind(m)), view(kind(c))
+        exact_x, exact_y = (np.ascontiguousarray(view(z)).astype(np.float64) for z in (m, c))
+        v, both = exact_x.mean(), exact_x.mean() + exact_y.mean()
+        low = max(v / (1 + v), dice(exact_x >= 0.5, exact_x) / 2)
+        assert threshold_window(x) == (pytest.approx(low, abs=1e-15), 0.5)
+        assert regret(y, x) == pytest.approx(2 * (listing_3(exact_x) - (exact_x * exact_y).mean() / both), abs=1e-14)
+        assert plug_in_bound(y, x) == pytest.approx(min(1, 4 * abs(exact_x - exact_y).mean() / v), abs=1e-14)
+
+
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 def test_masks_compare_in_float64(dtype):
     """A voxel just below 0.4 is below it in its own dtype too, where 0.4 itself cannot be written."""
@@ -244,7 +514,9 @@ def test_the_smallest_numbers_are_not_lost(value):
 )
 def test_bad_marginals(kind, dtype, m, found):
     m = kind(np.array(m, dtype=dtype))
-    rules = [dice_threshold, optimal_dice, optimal_accuracy, lambda x: optimal_at_volume(x, 0.5)]
+    rules = [dice_threshold, optimal_dice, optimal_accuracy, threshold_window, lambda x: optimal_at_volume(x, 0.5)]
+    if len(m):
+        rules += [lambda x: regret(x > 2, x), lambda x: plug_in_bound(x > 2, x)]
     for rule in rules:
         with pytest.raises(ValueError, match=found) as error:
             rule(m)
