@@ -486,6 +486,14 @@ def test_layout_and_byte_order_do_not_matter(dtype):
         np.testing.assert_array_equal(optimal_dice(x), np.ascontiguousarray(x).astype(np.float64) >= dice_threshold(x))
 
 
+def test_exact_values_give_an_exact_threshold():
+    """Sums of few bits are exact, whatever level the window ends at: 3 of 3 + 4 * 3 voxels for F_2."""
+    m = np.array([1.0, 0, 1, 1, 0, 0])
+    for weight in (0.25, 1.0, 2.0, 4.0, 9.0):
+        assert _threshold.supremum(m, weight) == 1 / (1 + weight)
+        assert _threshold.supremum(np.tile(m, 50_000), weight) == 1 / (1 + weight)
+
+
 def test_negative_zero_is_zero():
     for dtype in (np.float16, np.float32, np.float64):
         assert dice_threshold(np.array([1.0, 0.5, 0.5, -0.0], dtype=dtype)) == 0.4

@@ -3,8 +3,8 @@ r"""The search behind `noisyseg.dice_threshold`: sup_s int(s m) / (|s| + w |m|) 
 Write S(t) and C(t) for the sum and the number of the voxels with m >= t, V for w times the sum of m (w = 1 for Dice,
 beta^2 for F_beta), and f(t) = S / (C + V), half the Dice of the mask m >= t. The function phi(t) = S(t) - t (C(t) + V)
 is convex and decreasing, and its root is the wanted t*. f(t) is Newton's step: it never passes t*, and it is t* once it
-no longer rises. No harm in rounding: as phi(t) >= (t* - t) (C(t*) + V), a t with f(t) = (1 + e) t has
-t* - t <= e t (C(t) + V) / V, and t (C(t) + V) <= V (1 + 1/w).
+no longer rises. No harm in rounding: as phi(t) >= (t* - t) V, a t with f(t) = (1 + e) t has
+t* - t <= e t (C(t) + V) / V <= e / w, because t (C(t) + V) <= S <= V / w.
 """
 
 from __future__ import annotations
@@ -171,7 +171,7 @@ def _at_least(t: float, dtype: np.dtype) -> np.ndarray:
 
 def _guess(m: np.ndarray, weight: float) -> tuple[float, float]:
     """Guess a window that holds t*, from a sample of the voxels: its own threshold and four standard errors."""
-    limit = 1.5 / (1 + weight)  # t* is below it
+    limit = _short(1.5 / (1 + weight))  # t* is below it
     if m.size <= 4 * SAMPLE:
         return 0.0, limit  # small: hold every value that matters
     step = 0.6180339887498949  # multiples of the golden section are even over the image and follow no axis
@@ -185,7 +185,13 @@ def _guess(m: np.ndarray, weight: float) -> tuple[float, float]:
     t = float((np.cumsum(x) / (k + total)).max())
     chosen = x >= t
     error = (x * chosen - t * (chosen + weight * x)).std() * math.sqrt(x.size) / (chosen.sum() + total)
-    return max(t - 4 * error, t / 2), min(t + 4 * error, limit)
+    return max(t - 4 * error, t / 2), min(_short(t + 4 * error), limit)
+
+
+def _short(x: float) -> float:
+    """Round up to 12 significant bits: multiples of such a number are exact, and with them sums of raised values."""
+    mantissa, exponent = math.frexp(x)
+    return math.ldexp(math.ceil(mantissa * 4096) / 4096, exponent)
 
 
 def _by_window(m: np.ndarray, weight: float) -> float:
