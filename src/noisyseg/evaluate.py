@@ -89,7 +89,8 @@ def ceiling(label: NDArray, noise: GaussianDeformation, seed: int, samples: int)
 
     ``ceiling`` is sup_s D_m(s) = 2 t, in closed form (Theorem 1). ``ceiling_mc`` is the mean of D_L(s) over ``samples``
     noisy labels L for the s that attains it (NaN without samples): the two differ by the covariance term of the
-    identity E[D_L(s)] = D_m(s) - Cov(D_L(s), |L|) / (|s| + v) and by sampling error.
+    identity E[D_L(s)] = D_m(s) - Cov(D_L(s), |L|) / (|s| + v) and by sampling error. Book: ``prop-ceiling`` in the
+    chapter "Optimal segmentations under noise".
 
     Examples
     --------

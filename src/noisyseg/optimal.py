@@ -22,7 +22,8 @@ def dice_threshold(m: Array) -> float:
 
     ``m >= t`` attains the supremum, for Dice and for soft-Dice (equations 12 and 16). With a network, `m` is its own
     output c, and ``c >= t`` is the method CE(*). Book: ``thm-dice``, ``def-methods`` and ``prop-newton`` in the chapter
-    "Optimal segmentations".
+    "Optimal segmentations"; under label noise t does not rise with the noise as long as nothing leaves the image,
+    ``prop-monotone`` in the chapter "Optimal segmentations under noise".
 
     Parameters
     ----------
