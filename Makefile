@@ -7,15 +7,18 @@
 PYTHON ?= python3.11
 PRESET ?= quick
 SOURCE ?=
+STORE  ?=
+BENCH  ?=
 CORES  ?=
 JOBS   ?= 2
 
 VENV   := .venv
 PY     := $(VENV)/bin/python
 STAMP  := $(VENV)/.installed
+PEERS  := $(VENV)/.peers
 # The notebooks in notebooks/templates are what papermill runs; these are the chapters.
 CHAPTERS := $(wildcard notebooks/*.ipynb)
-CODE := $(wildcard src tests data_scripts benchmarks notebooks)
+CODE := $(wildcard src tests data_scripts benchmarks notebooks book/_ext)
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -38,7 +41,8 @@ help:
 	@echo 'make lab         open the notebooks in JupyterLab'
 	@echo 'make notebooks   execute the chapters in notebooks/ anew, store their outputs, renew the README'
 	@echo 'make test        everything that checks the project: style, types, tests, notebooks, book'
-	@echo 'make bench       speed and memory, side by side with other packages'
+	@echo 'make bench       speed and memory, side by side with other packages; STORE=1 stores the tables that the book shows,'
+	@echo '                 BENCH="--sides 64 --only sample" goes to benchmarks/run.py (BENCH=--help)'
 	@echo 'make clean       remove _build, caches and .venv; data/ and runs/ stay (make distclean removes them too)'
 	@echo 'The first verb installs into .venv, with $(PYTHON) (another one: PYTHON=/path/to/python3.11).'
 
@@ -60,8 +64,8 @@ notebooks: $(STAMP)
 	@$(PY) -m noisyseg.readme
 
 .PHONY: bench
-bench: $(STAMP)
-	@$(PY) benchmarks/run.py
+bench: $(PEERS)
+	@$(PY) benchmarks/run.py $(if $(STORE),--store) $(BENCH)
 
 # Each step says what it is; the first that fails ends the run, with its name as the last line.
 step = @echo; echo "== $(1) =="; start=$$SECONDS; { $(2); } || { echo "== FAILED: $(1) =="; exit 1; }; echo "== $(1): $$((SECONDS - start)) s =="
@@ -85,6 +89,12 @@ $(STAMP): requirements.lock pyproject.toml
 	@"$(PYTHON)" -m venv $(VENV)
 	@$(PY) -m pip install -qq --prefer-binary --no-compile -r requirements.lock
 	@$(PY) -m pip install -qq --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# The packages of the extra `bench` are not in the lock; nothing that is in it may move on their account.
+$(PEERS): $(STAMP)
+	@echo 'installing the packages to compare with into $(VENV)'
+	@$(PY) -m pip install -qq --prefer-binary --no-build-isolation -c requirements.lock --editable '.[bench]'
 	@touch $@
 
 .PHONY: clean

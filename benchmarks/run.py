@@ -1,115 +1,129 @@
-"""Speed, side by side in one process: the paper's listings, made to run, against the package.
+"""Speed and memory, side by side with the paper's listings and other packages, in one process: ``make bench``.
 
-    python benchmarks/run.py [--sides 64 128] [--repeats 7] [--json FILE]
+    python benchmarks/run.py [--sides 64 128 256] [--repeats 9] [--limit 6] [--quick] [--store] [--only WORK ...]
 
-Prints medians and ratios. The listings are the supplement's with their errata mended (``l`` for ``m``, one weight per
-axis), otherwise as printed: covariance near borders and interpolation are not those of the model.
+Calls that are compared are timed in turns; medians are compared, as ratios. Every bar is printed with the worst case of
+all its inputs. Every package runs as installed, with its own default number of threads. ``--store`` writes the tables
+and where they come from to ``results/benchmarks``; the book's chapter "Speed" shows them.
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
+import os
+import sys
 import time
-from collections.abc import Callable
-from typing import Any
+from pathlib import Path
 
-import numpy as np
-import scipy.ndimage
 import torch
-from numpy.typing import NDArray
 
-from noisyseg import GaussianDeformation, dice_threshold
-from noisyseg.config import Preset
+import memory
+import peers
+from harness import Row, compare, in_turns, summary_lines, verdict_line, verdicts, write_table
 from noisyseg.experiment import provenance
-from noisyseg.paths import write_json
-from noisyseg.training import Trainer, reproducible
+from noisyseg.paths import project_root, write_json
+from profiles import profile_rows
+from works import BATCH, errors, tasks
 
-A, B = 0.02, 0.15 / np.sqrt(2)
-
-
-def listing_1(label: NDArray, a: float) -> NDArray:
-    """Marginal by a sampled, truncated Gaussian (supplement, Listing 1)."""
-    return scipy.ndimage.gaussian_filter(label.astype(float), a * np.array(label.shape), mode="constant")
+WORKS = ("sample", "small-b", "batch", "marginal", "threshold", "training", "device", "errors", "memory", "profile")
 
 
-def listing_2(label: NDArray, a: float, rng: np.random.Generator) -> NDArray:
-    """Noisy sample by filtered white noise (supplement, Listing 2)."""
-    shape = np.array(label.shape)
-    sigma, length = a * shape, B * shape
-    weight = sigma * (2 * np.pi) ** (label.ndim / 4) * np.prod(length) ** 0.5
-    field = [
-        w * scipy.ndimage.gaussian_filter(rng.normal(size=label.shape), length / np.sqrt(2), mode="constant")
-        for w in weight
-    ]
-    grid = np.meshgrid(*[range(n) for n in label.shape], indexing="ij")
-    moved = scipy.ndimage.map_coordinates(label.astype(float), np.array(grid) + np.array(field), mode="nearest")
-    return np.round(moved)
+def read_arguments(given: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Speed and memory, side by side in one process.")
+    parser.add_argument("--sides", type=int, nargs="+", default=[64, 128, 256], help="sides of the images, in voxels")
+    parser.add_argument("--large", type=int, default=512, help="side of the largest map in the memory table")
+    parser.add_argument("--repeats", type=int, default=9, help="counted calls of everything that is fast enough")
+    parser.add_argument("--limit", type=float, default=6.0, help="seconds after which a call is not repeated")
+    parser.add_argument("--whole", action="store_true", help="let GSTools deform whole images (minutes a sample)")
+    parser.add_argument("--quick", action="store_true", help="16^3, one repeat: does everything run?")
+    parser.add_argument("--only", nargs="+", choices=WORKS, default=list(WORKS), help="these works alone")
+    parser.add_argument("--device", help="also run on this torch device (default: cuda where there is one)")
+    parser.add_argument("--store", action="store_true", help="write the tables and their provenance")
+    parser.add_argument("--out", type=Path, help="folder to store in (default: results/benchmarks)")
+    arguments = parser.parse_args(given)
+    if arguments.store and arguments.out is None:
+        if arguments.quick or set(arguments.only) != set(WORKS):
+            parser.error("--quick and --only measure a part: name a folder for it with --out")
+        arguments.out = project_root() / "results" / "benchmarks"
+    if arguments.quick:
+        arguments.sides, arguments.large, arguments.repeats, arguments.limit = [16], 24, 1, 1.0
+    if min(arguments.sides) < 4 or arguments.repeats < 1:
+        parser.error("expected sides of at least 4 voxels and at least one repeat")
+    arguments.sides = sorted(set(arguments.sides))
+    if arguments.device is None and torch.cuda.is_available():
+        arguments.device = "cuda"
+    return arguments
 
 
-def listing_3(m: NDArray) -> float:
-    """Threshold by sorting all voxels (supplement, Listing 3)."""
-    psi = np.flip(np.sort(m.flatten()))
-    return float(np.max(2 * np.cumsum(psi) / (np.sum(m) + np.arange(1, len(psi) + 1))) / 2)
+def about(arguments: argparse.Namespace, seconds: float) -> Row:
+    """Give the machine, the threads, the versions and the options that the tables come from."""
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return {
+        **provenance(),
+        "peers": peers.versions(),
+        "threads": {
+            "cores available": available,
+            "torch": torch.get_num_threads(),
+            **{name: os.environ[name] for name in names if name in os.environ},
+        },
+        "device": arguments.device,
+        "options": {name: getattr(arguments, name) for name in ("sides", "large", "repeats", "limit", "whole")},
+        "gstools_points": peers.GSTOOLS_POINTS,
+        "batch": BATCH,
+        "seconds": round(seconds, 1),
+    }
 
 
-def median_ms(function: Callable[[], Any], repeats: int) -> float:
-    """Median wall time in milliseconds, after one call that does not count."""
-    function()
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        function()
-        times.append(1e3 * (time.perf_counter() - start))
-    return statistics.median(times)
+def print_row(row: Row) -> None:
+    """Print one error or one peak of memory."""
+    ratio = "-" if row["ratio"] is None else f"{row['ratio']:.3g}"
+    case = " ".join(filter(None, [row["input"], row.get("dtype")]))
+    line = f"{row['work']} {row['side']}^3".ljust(28) + f" {case:20} {row['peer']:22} {row['quantity']} {ratio}"
+    print(f"        {line}  {row['note']}".rstrip(), flush=True)
 
 
-def step_ms(precision: str, repeats: int) -> float:
-    """Median time of an epoch of the ``hippocampus`` preset's network over four 32^3 cases, by case."""
-    config = Preset.load("hippocampus").run(a=0.02, loss="ce", fold=0)
-    config = type(config).from_dict({**config.to_dict(), "precision": precision})
-    rng = np.random.default_rng(0)
-    images = torch.from_numpy(rng.normal(size=(4, 1, 32, 32, 32)).astype(np.float32))
-    with reproducible(config.threads):
-        trainer = Trainer(config, images, (images > 1).to(torch.uint8), torch.device("cpu"))
-        return median_ms(trainer.run_epoch, repeats) / len(images)
-
-
-def main() -> None:
-    """Run and print the benchmarks."""
-    parser = argparse.ArgumentParser(description="Speed, side by side in one process.")
-    parser.add_argument("--sides", type=int, nargs="+", default=[64, 128])
-    parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--json", help="also write the rows, with machine and versions, to this file")
-    arguments = parser.parse_args()
-    rows: list[dict[str, Any]] = []
-
-    def compare(work: str, peer: str, theirs: float, ours: float) -> None:
-        rows.append({"work": work, "peer": peer, "peer_ms": round(theirs, 3), "ms": round(ours, 3)})
-        print(f"{work:28} {peer:24} {theirs:10.2f} ms   ours {ours:9.2f} ms   ratio {theirs / ours:7.1f}", flush=True)
-
-    rng = np.random.default_rng(0)
-    noise = GaussianDeformation(A)
-    for side in arguments.sides:
-        grid = np.indices((side,) * 3) - side / 2
-        label = ((grid**2).sum(axis=0) < (0.2 * side) ** 2).astype(np.uint8)
-        repeats = arguments.repeats
-        ours = median_ms(lambda label=label: noise.sample(label, rng), repeats)
-        theirs = median_ms(lambda label=label: listing_2(label, A, rng), repeats)
-        compare(f"one noisy label {side}^3", "Listing 2", theirs, ours)
-        ours = median_ms(lambda label=label: noise.marginal(label), repeats)
-        theirs = median_ms(lambda label=label: listing_1(label, A), repeats)
-        compare(f"marginal {side}^3", "Listing 1", theirs, ours)
-        m = noise.marginal(label)
-        small = m.astype(np.float32)
-        ours = median_ms(lambda m=small: dice_threshold(m), repeats)
-        theirs = median_ms(lambda m=m: listing_3(m), repeats)
-        compare(f"threshold t {side}^3", "Listing 3 (float64)", theirs, ours)
-        compare(f"threshold t {side}^3", "one p.sum()", median_ms(lambda m=small: m.sum(), repeats), ours)
-    compare("training step 32^3", "float32", step_ms("float32", 3), step_ms("auto", 3))
-    if arguments.json:
-        write_json(arguments.json, {"rows": rows, **provenance()})
+def main(given: list[str] | None = None) -> int:
+    """Measure, print, judge and, if asked, store."""
+    arguments = read_arguments(given)
+    started = time.perf_counter()
+    speed: list[Row] = []
+    for name, make in tasks(arguments.sides, arguments.whole, arguments.device, not arguments.quick):
+        if name in arguments.only:
+            task = make()
+            rows = compare(task, in_turns(task.calls, arguments.repeats, arguments.limit))
+            speed += rows
+            for line in summary_lines(rows):
+                print(f"{time.perf_counter() - started:5.0f} s  {line}", flush=True)
+    wrong: list[Row] = []
+    if "errors" in arguments.only:
+        for row in errors(arguments.sides[-1]):
+            wrong.append(row)
+            print_row(row)
+    used: list[Row] = []
+    if "memory" in arguments.only:
+        cases = memory.plan(arguments.sides, arguments.large)
+        for case in cases[:1] if arguments.quick else cases:
+            used.append(memory.in_process(case))
+            print_row(used[-1])
+    parts = list(profile_rows(arguments.sides[-1])) if "profile" in arguments.only else []
+    print("\nBars, each with the worst of its inputs:")
+    for row in verdicts([*speed, *wrong, *used]):
+        print(verdict_line(row))
+    absent = [said for said in map(peers.missing, peers.PACKAGES) if said]
+    print("\n".join(absent or ["All peers are installed."]))
+    seconds = time.perf_counter() - started
+    print(f"{len(speed)} comparisons in {seconds:.0f} s on {os.cpu_count()} cores")
+    if arguments.store:
+        for name, table in (("speed", speed), ("memory", used), ("errors", wrong), ("profile", parts)):
+            if table:
+                write_table(arguments.out / f"{name}.csv", table)
+        write_json(arguments.out / "speed_provenance.json", about(arguments, seconds))
+        print(f"stored in {arguments.out}")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    if not torch.cuda.is_available():
+        memory.limit_memory()
+    sys.exit(main())

@@ -49,7 +49,7 @@ def dice_threshold(m: Array) -> float:
 
     See Also
     --------
-    threshold_window : Bounds on t that one walk gives.
+    noisyseg.optimal.threshold_window : Bounds on t that one walk gives.
 
     Examples
     --------
