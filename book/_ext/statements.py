@@ -16,14 +16,19 @@ def words(check: Check) -> str:
     return f"{check.module.removeprefix('test_')}: {check.name.removeprefix('test_')}".replace("_", " ")
 
 
+def short(role: str, name: str) -> str:
+    """Give the last part of a full name, of a method the last two."""
+    return ".".join(name.split(".")[-2 if role == "meth" else -1 :])
+
+
 class _Generated(SphinxDirective):
     def _lines(self) -> list[str]:
         raise NotImplementedError
 
     def run(self) -> list[nodes.Node]:
-        holder = nodes.container()
+        holder = nodes.container(classes=["noisyseg-generated"])
         self.state.nested_parse(StringList(self._lines(), source=self.env.docname), self.content_offset, holder)
-        return holder.children
+        return [holder]
 
 
 class StatementTable(_Generated):
@@ -33,7 +38,7 @@ class StatementTable(_Generated):
         checked = checks()
         rows = ["| statement | section | function | test |", "|---|---|---|---|"]
         for s in statements():
-            functions = "<br>".join(f"{{py:{r}}}`{name.removeprefix('noisyseg.')} <{name}>`" for r, name in s.functions)
+            functions = "<br>".join(f"{{py:{role}}}`{short(role, name)} <{name}>`" for role, name in s.functions)
             tests = "<br>".join(f"{{ref}}`{words(c)} <{c.anchor}>`" for c in checked if s.label in c.labels)
             rows.append(f"| {{prf:ref}}`{s.label}`: {s.title} | {{ref}}`{s.section}` | {functions} | {tests} |")
         return rows
