@@ -13,6 +13,7 @@ import math
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from itertools import chain
 from typing import Any
 
@@ -169,13 +170,18 @@ def _at_least(t: float, dtype: np.dtype) -> np.ndarray:
     return level if float(level) >= t else np.nextafter(level, np.ones_like(level))
 
 
+@lru_cache(maxsize=1)
+def _places() -> np.ndarray:
+    """Give the places of the sample, one at random in each of SAMPLE equal parts: even, and in step with no axis."""
+    return (np.arange(SAMPLE) + np.random.default_rng(0).random(SAMPLE)) / SAMPLE
+
+
 def _guess(m: np.ndarray, weight: float) -> tuple[float, float]:
     """Guess a window that holds t*, from a sample of the voxels: its own threshold and four standard errors."""
     limit = _short(1.5 / (1 + weight))  # t* is below it
     if m.size <= 4 * SAMPLE:
         return 0.0, limit  # small: hold every value that matters
-    step = 0.6180339887498949  # multiples of the golden section are even over the image and follow no axis
-    index = (np.arange(SAMPLE) * step % 1.0 * m.size).astype(np.int64)
+    index = (_places() * m.size).astype(np.int64)
     x = (m.ravel(order="K") if m.flags.forc else m).flat[index].astype(np.float64)
     x = np.sort(x[(x >= 0) & (x <= 1)])[::-1]  # wrong values are reported by the walk
     total = weight * x.sum()
