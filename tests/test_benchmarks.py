@@ -1,0 +1,431 @@
+"""The benchmarks' own logic on tiny inputs: what is timed, compared, judged and stored. No test depends on a speed."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from fractions import Fraction
+from importlib import import_module
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.interpolate import BSpline
+
+import noisyseg as ns
+
+MODULES = ("harness", "memory", "peers", "profiles", "run", "works")
+
+
+@pytest.fixture(scope="module")
+def bench(root: Path) -> Iterator[SimpleNamespace]:
+    """The modules of benchmarks/, which is a folder of scripts and not a package."""
+    folder = str(root / "benchmarks")
+    sys.path.insert(0, folder)
+    try:
+        yield SimpleNamespace(
+            **{n: import_module(n) for n in ("harness", "memory", "peers", "profiles", "run", "works")}
+        )
+    finally:
+        sys.path.remove(folder)
+
+
+class Clock:
+    """A clock that only moves when a call says how long it takes."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.order: list[str] = []
+
+    def __call__(self) -> float:
+        return self.now
+
+    def takes(self, name: str, *seconds: float) -> Any:
+        """A call that takes these seconds, one after the other; the last value goes on for ever."""
+        left = list(seconds)
+
+        def call() -> str:
+            self.order.append(name)
+            self.now += left.pop(0) if len(left) > 1 else left[0]
+            return name
+
+        return call
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+# ---- timing ---------------------------------------------------------------------------------------------------------
+
+
+def test_calls_take_turns_and_the_first_one_warms_up(bench):
+    clock, Call = Clock(), bench.harness.Call
+    calls = {"a": Call(clock.takes("a", 0.9, 0.2, 0.4, 0.6)), "b": Call(clock.takes("b", 0.5, 0.3, 0.3, 0.9))}
+    times = bench.harness.in_turns(calls, 3, 100.0, clock)
+    assert "".join(clock.order) == "ababab" + "ab"
+    assert times["a"].ms == pytest.approx([200, 400, 600]) and times["b"].ms == pytest.approx([300, 300, 900])
+    assert (times["a"].median, times["b"].median) == pytest.approx((400, 300))
+    assert (times["a"].fastest, times["b"].fastest) == pytest.approx((200, 300))
+
+
+def test_a_slow_first_call_counts_and_the_limit_ends_the_turns(bench):
+    clock, Call = Clock(), bench.harness.Call
+    calls = {
+        "slow": Call(clock.takes("slow", 9.0)),
+        "wanted": Call(clock.takes("wanted", 9.0), least=3),
+        "fast": Call(clock.takes("fast", 0.5)),
+        "half": Call(clock.takes("half", 4.0), per=0.5),
+    }
+    times = bench.harness.in_turns(calls, 5, 8.0, clock)
+    assert times["slow"].ms == pytest.approx([9000]) and clock.order.count("slow") == 1
+    assert times["wanted"].ms == pytest.approx([9000] * 3) and clock.order.count("wanted") == 3
+    assert times["fast"].ms == pytest.approx([500] * 5)
+    assert times["half"].ms == pytest.approx([8000] * 2)  # half the work in 4 s
+
+
+def test_a_brief_call_gets_an_uncounted_one_at_every_turn(bench):
+    clock = Clock()
+    calls = {"brief": bench.harness.Call(clock.takes("brief", 0.05, 0.07, 0.01, 0.08, 0.03))}
+    assert bench.harness.in_turns(calls, 2, 10.0, clock)["brief"].ms == pytest.approx([10, 30])
+
+
+def test_results_are_checked_once_and_failures_become_notes(bench):
+    clock, Call = Clock(), bench.harness.Call
+    seen = []
+
+    def fails() -> None:
+        raise MemoryError("too\nlarge")
+
+    calls = {
+        "checked": Call(clock.takes("x", 0.5), check=lambda result: seen.append(result) or "fine", note="on half"),
+        "array": Call(lambda: np.zeros(3)),  # neither true nor false
+        "fails": Call(fails),
+        "absent": Call(None, note="p is not installed"),
+    }
+    times = bench.harness.in_turns(calls, 2, 10.0, clock)
+    assert seen == ["x"] and times["checked"].note == "on half; fine"
+    assert len(times["array"].ms) == 2
+    assert times["fails"].note == "failed: MemoryError: too large" and times["fails"].ms == []
+    assert times["absent"].note == "p is not installed" and math.isnan(times["absent"].median)
+
+
+# ---- ratios and bars ------------------------------------------------------------------------------------------------
+
+
+def compared(bench, bar=None, ours=(2.0, 4.0, 3.0), peer=(30.0, 60.0, 90.0), **notes) -> dict[str, Any]:
+    times = {
+        "o": bench.harness.Times(list(ours), notes.get("o", "")),
+        "p": bench.harness.Times(list(peer), notes.get("p", "")),
+    }
+    task = bench.harness.Task("work", 8, {}, [bench.harness.Pair("ball", "o", "p", bar)])
+    (row,) = bench.harness.compare(task, times)
+    return row
+
+
+@pytest.mark.parametrize(
+    ("sense", "value", "ratio", "quantity", "met"),
+    [
+        (">=", 20, 20, "peer / ours", True),
+        (">=", 20.5, 20, "peer / ours", False),
+        ("<=", 0.05, 0.05, "ours / peer", True),
+        ("<=", 0.04, 0.05, "ours / peer", False),
+    ],
+)
+def test_ratio_of_medians_and_its_bar(bench, sense, value, ratio, quantity, met):
+    row = compared(bench, bench.harness.Bar(sense, value))
+    assert (row["ms"], row["peer_ms"], row["fastest_ms"], row["peer_fastest_ms"]) == (3, 60, 2, 30)
+    assert row["ratio"] == pytest.approx(ratio) and row["quantity"] == quantity and row["met"] is met
+    assert (row["sense"], row["bar"], row["calls"], row["peer_calls"]) == (sense, value, 3, 3)
+
+
+def test_without_a_bar_nothing_is_judged(bench):
+    row = compared(bench)
+    assert row["ratio"] == 20 and row["bar"] is row["met"] is None and bench.harness.verdicts([row]) == []
+
+
+@pytest.mark.parametrize("sense", [">=", "<="])
+def test_a_missing_peer_is_not_judged_and_our_failure_is_a_miss(bench, sense):
+    bar = bench.harness.Bar(sense, 20)
+    row = compared(bench, bar, peer=(), p="p is not installed: make bench installs it")
+    assert row["peer_ms"] is row["ratio"] is row["met"] is None
+    line = bench.harness.verdict_line(row)
+    assert line.startswith("not judged") and "make bench installs it" in line
+    row = compared(bench, bar, ours=(), o="failed: MemoryError")
+    assert row["met"] is False and row["ratio"] is None
+    assert bench.harness.verdict_line(row).startswith("MISSED") and "failed" in row["note"]
+
+
+def test_the_verdict_is_that_of_the_worst_input(bench):
+    Bar, Times = bench.harness.Bar, bench.harness.Times
+
+    def rows(sense: str, value: float, *milliseconds: float) -> list[dict[str, Any]]:
+        names = [f"i{k}" for k in range(len(milliseconds))]
+        times = {"p": Times([60.0])} | {n: Times([x] if x else []) for n, x in zip(names, milliseconds, strict=True)}
+        pairs = [bench.harness.Pair(n, n, "p", Bar(sense, value)) for n in names]
+        return bench.harness.compare(bench.harness.Task("w", 8, {}, pairs), times)
+
+    (worst,) = bench.harness.verdicts(rows(">=", 20, 1, 3.1, 2))
+    assert worst["input"] == "i1" and worst["met"] is False
+    (worst,) = bench.harness.verdicts(rows("<=", 0.5, 1, 3, 2))
+    assert worst["input"] == "i1" and worst["met"] is True
+    (worst,) = bench.harness.verdicts(rows(">=", 20, 1, 0, 2))  # the one in the middle failed
+    assert worst["input"] == "i1" and worst["met"] is False
+    lines = bench.harness.summary_lines(rows(">=", 20, 1, 3, 2))
+    assert len(lines) == 1 and "3 inputs" in lines[0] and "peer / ours 20 to 60" in lines[0]
+
+
+def test_an_input_that_was_not_judged_does_not_hide_one_that_was(bench):
+    judged, unjudged = (
+        compared(bench, bench.harness.Bar(">=", 30)),
+        compared(bench, bench.harness.Bar(">=", 30), peer=()),
+    )
+    for order in ([judged, unjudged], [unjudged, judged]):
+        assert bench.harness.verdicts(order) == [judged]
+
+
+# ---- tables ---------------------------------------------------------------------------------------------------------
+
+
+def test_tables_are_written_whole_or_not_at_all(bench, tmp_path, monkeypatch):
+    rows = [{"work": "a, b", "ratio": 1 / 3, "met": True}, {"work": "c", "ratio": None, "met": None, "note": "new"}]
+    path = bench.harness.write_table(tmp_path / "t.csv", rows)
+    assert read_csv(path) == [
+        {"work": "a, b", "ratio": "0.333333", "met": "True", "note": ""},
+        {"work": "c", "ratio": "", "met": "", "note": "new"},
+    ]
+    before = path.read_bytes()
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(OSError, match="No space left"):
+        bench.harness.write_table(path, rows[:1])
+    assert path.read_bytes() == before and [p.name for p in tmp_path.iterdir()] == ["t.csv"]
+
+
+# ---- inputs and peers -----------------------------------------------------------------------------------------------
+
+
+def test_labels_and_maps(bench):
+    for name, volume in (("ball", 4 / 3 * np.pi * 0.2**3), ("large ball", 4 / 3 * np.pi * 0.45**3), ("whole image", 1)):
+        label = bench.memory.make_label(32, name)
+        assert label.shape == (32,) * 3 and label.dtype == np.uint8 and set(np.unique(label)) <= {0, 1}
+        assert label.mean() == pytest.approx(volume, rel=0.03)
+        assert all(np.array_equal(label, np.moveaxis(label, 0, k)) for k in (1, 2))
+    for name in bench.works.MAPS:
+        m = bench.works.make_map(16, name)
+        assert m.dtype == np.float32 and m.shape == (16,) * 3 and 0 <= m.min() < m.max() <= 1
+    smooth = bench.memory.make_map(32, "ball", "float16")
+    assert smooth.dtype == np.float16 and (smooth >= 0.5).sum() == bench.memory.make_label(32, "ball").sum()
+
+
+def test_look_up_is_the_model(bench):
+    label = np.array([[1, 2, 3], [4, 5, 6]], dtype=np.uint8)
+    centres = [(np.arange(2) + 0.5) / 2, (np.arange(3) + 0.5) / 3]
+    zero = np.zeros((2, 3))
+    assert np.array_equal(bench.peers.look_up(label, centres, [zero, zero]), label)
+    moved = bench.peers.look_up(label, centres, [zero, zero + 1 / 3])  # one voxel to the right; 0 outside
+    assert np.array_equal(moved, [[2, 3, 0], [5, 6, 0]])
+    label = bench.memory.make_label(16, "large ball")
+    field = ns.gaussian_field(label.shape, 0.03, 0.1, rng=5).astype(float)
+    centres = [(np.arange(16) + 0.5) / 16] * 3
+    ours = ns.GaussianDeformation(0.03, 0.1).sample(label, rng=5)
+    assert (bench.peers.look_up(label, centres, list(field)) != ours).mean() < 1e-3  # positions within rounding
+
+
+def test_monai_is_asked_for_the_same_field(bench):
+    sigma, magnitude = bench.peers.monai_settings(64, 0.02, 0.1)
+    kernel = np.exp(-(np.arange(-40, 41) ** 2) / (2 * sigma**2))
+    kernel /= kernel.sum()
+    assert magnitude * np.sqrt(((kernel**2).sum()) ** 3 / 3) == pytest.approx(0.02 * 64, rel=1e-3)
+    lag = round(0.1 * 64)
+    correlation = (kernel[lag:] * kernel[:-lag]).sum() / (kernel**2).sum()
+    assert correlation == pytest.approx(np.exp(-((lag / 6.4) ** 2) / 2), rel=1e-3)
+
+
+def test_torchio_is_asked_for_the_same_field_as_closely_as_it_can(bench):
+    points, largest = bench.peers.torchio_settings(64, 0.02, 0.15 / np.sqrt(2))
+    h = 1 / (points - 3)  # cubic splines need three more control points than intervals
+    spline = BSpline.basis_element(np.arange(5), extrapolate=False)
+    x = np.linspace(0, 4, 4001)
+    square = np.trapezoid(spline(x) ** 2, x)
+    assert largest * np.sqrt(square**3 / 3) == pytest.approx(0.02 * 64, rel=1e-3)
+    lag = 0.15 / np.sqrt(2) / h
+    correlation = np.trapezoid(spline(x) * np.nan_to_num(spline(x - lag)), x) / square
+    assert correlation == pytest.approx(np.exp(-0.5), abs=0.05)
+
+
+def test_extended_precision_reference(bench):
+    assert float(bench.works.exact_threshold(np.array([1, 0.5, 0.5, 0]))) == pytest.approx(0.4, abs=1e-18)
+    m = np.random.default_rng(3).random(200)
+    falling = sorted(map(Fraction, m.tolist()), reverse=True)
+    total = sum(falling)
+    exact = max(sum(falling[:k]) / (k + total) for k in range(1, 201))
+    assert abs(Fraction(*bench.works.exact_threshold(m).as_integer_ratio()) - exact) < Fraction(1, 10**17)
+
+
+def test_the_table_has_every_bar_of_its_works(bench, monkeypatch):
+    """Which pairs carry which bar at full size; nothing is run, and small inputs stand in for the large ones."""
+    make_label, make_map = bench.works.make_label, bench.works.make_map
+    monkeypatch.setattr(bench.works, "make_label", lambda side, name: make_label(8, name))
+    monkeypatch.setattr(bench.works, "make_map", lambda side, name: make_map(8, name))
+    monkeypatch.setattr(bench.peers, "find_spec", lambda name: None)
+    bars: dict[tuple[str, int, str], set] = {}
+    for name, make in bench.works.tasks([64, 128, 256], training_too=False):
+        task = make()
+        assert task.pairs and name in bench.run.WORKS
+        for pair in task.pairs:
+            assert {pair.ours, pair.peer} <= task.calls.keys()
+            if pair.bar:
+                key = (pair.work or task.work, task.side, pair.name or pair.peer)
+                bars.setdefault(key, set()).add((pair.bar.sense, pair.bar.value))
+    for side, least in ((64, 50), (128, 50), (256, 100)):
+        assert bars.pop(("sample", side, "Listing 2")) == {(">=", least)}
+        for peer in ("MONAI", "TorchIO", "GSTools"):
+            assert bars.pop(("sample", side, peer)) == {(">=", 20)}
+        assert bars.pop((f"batch of {bench.works.BATCH}", side, "one at a time")) == {("<=", 1)}
+    assert bars.pop(("marginal", 256, "scipy gaussian_filter")) == {(">=", 1)}
+    assert bars.pop(("threshold", 256, "one p.sum()")) == {("<=", 6)}
+    assert bars.pop(("threshold", 256, "Listing 3 (float64)")) == {(">=", 10)}
+    assert {key[:2] for key in bars} == {("threshold", 256), ("threshold and mask", 256)}
+    assert all(peer.startswith("rankseg") for *_, peer in bars) and set(map(tuple, bars.values())) == {((">=", 1),)}
+    limits = {
+        (c["work"], c["side"]): bench.memory.bar_of(c)
+        for c in bench.memory.plan([64, 256], 512)
+        if c["who"] == "noisyseg"
+    }
+    assert limits.pop(("sample", 256)).value == 3 and limits.pop(("marginal", 256)) is None
+    assert [(key, bar.sense, bar.value) for key, bar in limits.items()] == [
+        (("threshold", 256), "<=", 1.5),
+        (("threshold", 512), "<=", 1.5),
+    ]
+
+
+# ---- memory ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the kernel keeps no record that can be reset")
+def test_extra_memory_is_what_the_call_takes(bench, monkeypatch):
+    size = 64 << 20
+
+    def make_call(case):
+        return lambda: np.ones(size, dtype=np.uint8)[:1].copy(), size
+
+    monkeypatch.setattr(bench.memory, "make_call", make_call)
+    hidden = np.ones(3 * size, dtype=np.uint8)  # an earlier peak, which must not count
+    del hidden
+    found = bench.memory.measure({"work": "sample", "who": "noisyseg", "side": 256, "input": "ball"})
+    assert found["method"] == "VmHWM" and found["reference"] == size
+    assert size <= found["extra"] + (1 << 20) < size + (8 << 20)
+    assert size <= found["traced"] < size + (1 << 20)
+
+
+def test_memory_rows_by_hand(bench):
+    mib = 1 << 20
+    case = {"work": "threshold", "who": "noisyseg", "side": 256, "input": "ball", "dtype": "float32"}
+    row = bench.memory.row_of(case, {"extra": 16 * mib, "traced": 12 * mib, "reference": 64 * mib, "method": "VmHWM"})
+    assert (row["ratio"], row["met"], row["extra_mib"], row["traced_mib"], row["reference_mib"]) == (
+        1.25,
+        True,
+        16,
+        12,
+        64,
+    )
+    sample = {"work": "sample", "who": "noisyseg", "side": 256, "input": "ball"}
+    row = bench.memory.row_of(sample, {"extra": 256 * mib, "traced": None, "reference": 64 * mib, "method": "VmHWM"})
+    assert (row["ratio"], row["met"], row["traced_mib"]) == (4, False, None)
+    row = bench.memory.row_of(sample, {"note": "failed: MemoryError"})
+    assert row["ratio"] is None and row["met"] is False and row["note"] == "failed: MemoryError"
+    assert bench.memory.row_of({**sample, "who": "MONAI"}, {"note": "failed"})["met"] is None
+
+
+def test_a_case_that_fails_in_its_process_is_reported(bench):
+    row = bench.memory.in_process({"work": "sample", "who": "no such package", "side": 8, "input": "ball"})
+    assert row["ratio"] is None and row["note"] == "failed: KeyError: 'no such package'"
+
+
+# ---- the whole ------------------------------------------------------------------------------------------------------
+
+
+def test_every_stage_of_the_profile_is_a_function_that_runs(bench):
+    table = list(bench.profiles.profile_rows(48))
+    for work, stages in bench.profiles.STAGES.items():
+        found = {row["stage"]: row["share"] for row in table if row["work"] == work}
+        assert list(found) == [*stages.values(), "everything else"] and sum(found.values()) == pytest.approx(
+            1, abs=0.01
+        )
+        assert all(share > 0 for stage, share in found.items() if "cached" not in stage)
+
+
+def test_without_peers_everything_else_is_measured(bench, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(bench.peers, "find_spec", lambda name: None)
+    works = ["sample", "small-b", "batch", "marginal", "threshold", "errors", "profile"]
+    assert bench.run.main(["--quick", "--only", *works, "--store", "--out", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    for package in ("MONAI", "TorchIO", "GSTools", "rankseg"):
+        assert f"\n{package} is not installed: make bench installs it" in said
+    rows = read_csv(tmp_path / "speed.csv")
+    missing = [row for row in rows if row["peer"] in ("MONAI", "TorchIO", "GSTools") or "rankseg" in row["peer"]]
+    assert missing and all(row["peer_ms"] == row["ratio"] == row["met"] == "" for row in missing)
+    assert all("is not installed" in row["note"] and float(row["ms"]) > 0 for row in missing)
+    assert {row["peer"] for row in rows if row["ratio"]} == {
+        *("Listing 1", "Listing 2", "one at a time", "scipy gaussian_filter", "one p.sum()"),
+        *("Listing 3 (float64)", "Listing 3 (float32)"),
+    }
+    for row in rows:
+        if row["ratio"]:
+            ours, peer = float(row["ms"]), float(row["peer_ms"])
+            turned = row["quantity"] == "ours / peer"
+            assert float(row["ratio"]) == pytest.approx(ours / peer if turned else peer / ours, rel=1e-4)
+    errors = [row for row in read_csv(tmp_path / "errors.csv") if row["peer"] == "noisyseg"]
+    assert len(errors) == 12 and all(row["met"] == "True" and float(row["ratio"]) < 1e-14 for row in errors)
+    about = json.loads((tmp_path / "speed_provenance.json").read_text())
+    assert {"version", "commit", "machine", "packages", "peers", "threads", "options"} <= about.keys()
+    assert about["options"]["sides"] == [16] and about["peers"].keys() >= {"monai", "torchio", "gstools", "rankseg"}
+
+
+def test_quick_runs_as_a_script(root, tmp_path):
+    command = [sys.executable, str(root / "benchmarks" / "run.py"), "--quick", "--store", "--out", str(tmp_path)]
+    options = ["--only", "sample", "threshold", "device", "memory", "--device", "cpu"]
+    done = subprocess.run([*command, *options], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "Bars, each with the worst of its inputs:" in done.stdout and f"stored in {tmp_path}" in done.stdout
+    assert {path.name for path in tmp_path.iterdir()} == {"speed.csv", "memory.csv", "speed_provenance.json"}
+    (memory,) = read_csv(tmp_path / "memory.csv")
+    assert memory["work"] == "sample" and float(memory["reference_mib"]) == 4 * 16**3 / 2**20
+    rows = read_csv(tmp_path / "speed.csv")
+    listing = [row for row in rows if row["peer"] == "Listing 2"]
+    assert len(listing) == 9 and all(float(row["ratio"]) > 0 and row["met"] == "" for row in listing)
+    assert not [row["note"] for row in rows if "failed" in row["note"]]
+
+
+def test_make_bench_installs_the_peers_without_moving_what_is_locked(root):
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+    command = ["make", "-n", "-B", "bench", "STORE=1", "BENCH=--sides 64"]
+    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=True)
+    *_, install, stamp, run = done.stdout.splitlines()
+    assert "-c requirements.lock" in install and install.endswith("'.[bench]'")
+    assert stamp.startswith("touch ") and run.endswith("benchmarks/run.py --store --sides 64")
+
+
+def test_a_part_is_not_stored_as_the_whole(bench, capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr(bench.run, "project_root", lambda: tmp_path)
+    monkeypatch.setattr(bench.run, "tasks", lambda *_: [])
+    for part in (["--quick"], ["--only", "errors"]):
+        with pytest.raises(SystemExit) as stopped:
+            bench.run.main([*part, "--store"])
+        assert stopped.value.code == 2 and "--out" in capsys.readouterr().err
+    for wrong in (["--sides", "2"], ["--repeats", "0"]):
+        with pytest.raises(SystemExit):
+            bench.run.main(wrong)
+    capsys.readouterr()
