@@ -18,6 +18,7 @@ from .fields import contract, kronecker_factor
 
 SLAB = 1 << 16  # voxels deformed at a time: their positions and indices stay in the second-level cache
 DEVICE_SLAB = 1 << 24  # on an accelerator a slab has to hide the launches
+PIECE = 1 << 18  # multiplications in one matrix product; OpenBLAS uses threads for more
 NEGLIGIBLE = 1e-17  # weights below this change no float64 sum of probabilities
 
 
@@ -73,6 +74,19 @@ def bounding_box(label: Array) -> tuple[slice, ...] | None:
         box.append(slice(int(inside[0]), int(inside[-1]) + 1))
         shadow = shadow.any(0)
     return tuple(box)
+
+
+def _product(lines: np.ndarray, last: np.ndarray, out: np.ndarray) -> None:
+    """Multiply two matrices in pieces that BLAS does not share between threads.
+
+    They are too small to gain by it, and lose much where another library's threads still hold the other cores.
+    """
+    (count, rank), width = lines.shape, last.shape[1]
+    step = max(1, PIECE // (rank * width))
+    head = count - count % step
+    np.matmul(lines[:head].reshape(-1, step, rank), last, out=out[:head].reshape(-1, step, width))
+    if head < count:
+        np.matmul(lines[head:], last, out=out[head:])
 
 
 class Warp:
@@ -163,7 +177,7 @@ class Warp:
         voxel = np.empty(position.shape, dtype=self.index_type)
         index = np.empty(position.shape, dtype=self.index_type)
         for k, n in enumerate(self.inner):
-            np.matmul(lines[k], last, out=position)
+            _product(lines[k], last, position)
             position += starts[k][:, None] if k < len(starts) else self.centres[-1][columns]
             np.clip(position, 0, np.float32(n + 1.5), out=position)
             np.copyto(voxel, position, casting="unsafe")  # positions are not negative: truncation is floor
