@@ -120,6 +120,7 @@ class Warp:
             table = np.zeros(sizes, dtype=label.dtype)
         table[(slice(1, -1),) * len(sizes)] = label[tuple(box)]
         self.table = table.reshape(-1)
+        self.starts: dict[int, list[Array]] = {}  # of every slab, kept for the next sample
 
     def __call__(self, z: Array, sample: Array) -> None:
         """Write the label deformed by the field of the white noise `z` into `sample`, which holds zeros."""
@@ -137,7 +138,9 @@ class Warp:
         for start in range(0, count, step):
             rows = slice(start, min(start + step, count))
             lines = contract(z, self.factors, rows)
-            starts = self._line_starts(rows)
+            if start not in self.starts:
+                self.starts[start] = self._line_starts(rows)
+            starts = self.starts[start]
             out = sample.reshape(-1, width)[rows.start * lines_per_row : rows.stop * lines_per_row]
             if tensor:
                 self._deform_tensor(lines, starts, out)
