@@ -157,10 +157,9 @@ def _walk(
             sums.append(_sum(values[np.flatnonzero(above[:n])]))
         if low < high and kept <= limit:
             np.greater_equal(values, low_level, out=inside[:n])
-            if np.count_nonzero(inside[:n]) > found:
-                picked = values[np.flatnonzero(np.greater(inside[:n], above[:n], out=inside[:n]))]
-                kept += picked.size
-                window.append(picked)
+            picked = values[np.flatnonzero(np.greater(inside[:n], above[:n], out=inside[:n]))]
+            kept += picked.size
+            window.append(picked)
     return totals, sums, count, np.concatenate(window) if kept <= limit else None
 
 
@@ -212,8 +211,8 @@ def _by_window(m: np.ndarray, weight: float) -> float:
     if window is not None:
         best, t, attained = t, low, False
         while low <= t <= high:
-            inside = window[window >= _at_least(t, window.dtype)].astype(np.float64)
-            step = (above + float(inside.sum())) / (count + inside.size + soft)
+            window = window[window >= _at_least(t, window.dtype)]  # t only rises
+            step = (above + float(window.sum(dtype=np.float64))) / (count + window.size + soft)
             if step == t or (step < t and attained):
                 return _settled(t, m, top)
             t, attained = step, True
