@@ -26,7 +26,7 @@ STAGES = {
     },
     "threshold": {
         "_guess": "guess a window from a sample of the voxels",
-        "_tail": "one walk through the image",
+        "walk": "one walk through the image",
     },
     "Listing 2": {
         "gaussian_filter": "filter the white noise",

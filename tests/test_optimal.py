@@ -1,4 +1,5 @@
 import itertools
+import os
 from fractions import Fraction
 
 import numpy as np
@@ -10,6 +11,7 @@ from hypothesis.extra import numpy as hnp
 
 from noisyseg import (
     _threshold,
+    _walk,
     accuracy,
     accuracy_volume_bounds,
     cross_entropy,
@@ -399,18 +401,43 @@ def test_a_wrong_guess_costs_time_only(name, guess, monkeypatch):
     assert abs(dice_threshold(m) - expected) <= 1e-12
 
 
-def test_shared_between_threads_bit_by_bit(monkeypatch):
-    m = np.random.default_rng(2).random((30, 100, 101)).astype(np.float32)
-    alone = dice_threshold(m)
-    monkeypatch.setattr(_threshold, "SHARE", 1 << 14)
-    assert dice_threshold(m) == alone
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", LARGE)
+def test_shared_between_threads_bit_by_bit(name, dtype, monkeypatch):
+    m = LARGE[name](np.random.default_rng(2)).astype(dtype)
+    monkeypatch.setattr(_walk, "BLOCK", 1 << 14)
+    monkeypatch.setattr(_walk, "CHUNK", 1 << 17)
+    monkeypatch.setattr(_walk, "SHARED", m.size + 1)
+    low, high = _threshold._guess(m, 1.0)
+    alone, (*numbers, window) = dice_threshold(m), _walk.walk(m, low, high, m.size)
+    monkeypatch.setattr(_walk, "SHARED", 1)
+    for cores in (2, 3, 8):
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _, cores=cores: set(range(cores)), raising=False)
+        assert dice_threshold(m) == alone
+        *shared, values = _walk.walk(m, low, high, 8 * m.size)
+        assert shared == numbers
+        np.testing.assert_array_equal(np.sort(values), np.sort(window))
     assert dice_threshold(np.asfortranarray(m)) == pytest.approx(alone, abs=1e-15)
+
+
+@pytest.mark.parametrize("value", [np.nan, -0.25, 1.5, -np.inf])
+def test_a_wrong_value_is_found_by_whichever_thread(value, monkeypatch):
+    monkeypatch.setattr(_walk, "CHUNK", _walk.BLOCK)
+    monkeypatch.setattr(_walk, "SHARED", 1)
+    for place in (0, 700_000, 999_999):
+        m = np.random.default_rng(3).random(1_000_000).astype(np.float32)
+        m[place] = value
+        with pytest.raises(ValueError, match=rf"m \(shape \(1000000,\)\): expected values in .*, found {value}"):
+            dice_threshold(m)
+    m[-1] = -0.0  # is zero, though its bits are larger than those of 1
+    without = m.copy()
+    without[-1] = 0.0
+    assert dice_threshold(m) == dice_threshold(without)
 
 
 def test_one_walk_is_enough_for_a_good_guess(monkeypatch):
     walks = []
-    tail = _threshold._tail
-    monkeypatch.setattr(_threshold, "_tail", lambda *a: walks.append(1) or tail(*a))
+    monkeypatch.setattr(_threshold, "walk", lambda *a: walks.append(1) or _walk.walk(*a))
     dice_threshold(LARGE["network"](np.random.default_rng(1)))
     assert len(walks) == 1
 

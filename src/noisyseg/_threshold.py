@@ -10,19 +10,13 @@ t* - t <= e t (C(t) + V) / V <= e / w, because t (C(t) + V) <= S <= V / w.
 from __future__ import annotations
 
 import math
-import os
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
-from itertools import chain
-from typing import Any
 
 import numpy as np
 
 from ._checks import DEVICE_BLOCK, Array, check_unit_block, host_view, is_tensor
+from ._walk import at_least, checked_blocks, walk
 
-BLOCK = 1 << 18  # voxels per block: shorter, and threads wait for each other's turn; longer, and caches miss
-SHARE = 1 << 21  # voxels that are worth a thread of their own
 SAMPLE = 1 << 14  # voxels looked at to guess t*
 
 
@@ -44,129 +38,16 @@ def supremum(m: Array, weight: float = 1.0) -> float:
     return _by_window(view, weight)
 
 
-def _native_blocks(m: np.ndarray) -> Iterator[Any]:
-    """Walk through an array of any layout in contiguous one-dimensional blocks of native byte order."""
-    native = m.dtype.newbyteorder("=")
-    flat = m.ravel(order="K") if m.flags.forc else None
-    if flat is not None and m.dtype == native:
-        for start in range(0, flat.size, BLOCK):
-            yield flat[start : start + BLOCK]
-    else:
-        yield from np.nditer(
-            m, flags=["external_loop", "buffered"], op_dtypes=[native], casting="equiv", order="K", buffersize=BLOCK
-        )
-
-
-def _checked_blocks(m: np.ndarray) -> Iterator[tuple[np.ndarray, int]]:
-    """Give (values, largest bit pattern) of every block, checked to lie in [0, 1].
-
-    Non-negative floats are ordered as their bit patterns are, and NaN and negative numbers have larger patterns than 1:
-    one integer maximum checks a block.
-    """
-    pattern = np.dtype(f"u{m.dtype.itemsize}")
-    one = int(np.ones(1, dtype=m.dtype.newbyteorder("=")).view(pattern)[0])
-    for values in _native_blocks(m):
-        bits = values.view(pattern)
-        top = int(bits.max())
-        if top > one:
-            check_unit_block("m", values, m.shape)
-            values = abs(values)  # what is left is -0.0
-            bits = values.view(pattern)
-            top = int(bits.max())
-        yield values, top
-
-
 def _by_histogram(m: np.ndarray, weight: float) -> float:
     """Search float16 by counting its 15,361 values in [0, 1]; every sum is exact in float64."""
     levels = np.arange(0x3C01, dtype=np.uint16).view(np.float16).astype(np.float64)
     counts = np.zeros(levels.size, dtype=np.int64)
-    for values, top in _checked_blocks(m):
+    for values, top in checked_blocks(m):
         counts[: top + 1] += np.bincount(values.view(np.uint16), minlength=top + 1)
     below = np.cumsum(counts[::-1])
     sums = np.cumsum((counts * levels)[::-1])
     top = 1 / (1 + weight)
     return min(top, float((sums / (below + weight * sums[-1])).max())) if sums[-1] > 0 else top
-
-
-def _sum(values: np.ndarray) -> float:
-    """Sum a block in float64; einsum converts float32 faster than `sum` does, and such sums are all but exact."""
-    return float(values.sum() if values.dtype == np.float64 else np.einsum("i->", values, dtype=np.float64))
-
-
-def _tail(
-    m: np.ndarray, low: float, high: float, total: float | None = None
-) -> tuple[float, float, int, np.ndarray | None]:
-    """Give V (unless given as `total`), S(high), C(high) and, if they are few, the values in [low, high).
-
-    A large contiguous array is shared between the processor's cores. Blocks are the same however it is shared, and
-    `fsum` does not depend on their order, so neither does a bit of the result.
-    """
-    parts = [m]
-    if m.flags.forc and m.size >= 2 * SHARE:
-        flat = m.ravel(order="K")
-        workers = min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, 8)
-        step = math.ceil(m.size / BLOCK / min(workers, m.size // SHARE)) * BLOCK
-        parts = [flat[start : start + step] for start in range(0, m.size, step)]
-    limit = max(m.size // (4 * len(parts)), 4 * SAMPLE)
-    if len(parts) == 1:
-        results = [_walk(m, low, high, total is None, limit)]
-    else:
-        with ThreadPoolExecutor(len(parts)) as pool:
-            results = list(pool.map(lambda part: _walk(part, low, high, total is None, limit), parts))
-    totals, sums, counts, windows = zip(*results, strict=True)
-    few = [w for w in windows if w is not None]
-    return (
-        math.fsum(chain(*totals)) if total is None else total,
-        math.fsum(chain(*sums)),
-        sum(counts),
-        np.concatenate(few) if len(few) == len(windows) else None,
-    )
-
-
-def _walk(
-    m: np.ndarray, low: float, high: float, with_total: bool, limit: int
-) -> tuple[list[float], list[float], int, np.ndarray | None]:
-    """Walk through one part of the image for `_tail`; the sums are given block by block."""
-    pattern = np.dtype(f"u{m.dtype.itemsize}")
-    low_level, high_level = (_at_least(t, m.dtype) for t in (low, high))
-    low_bits, high_bits = low_level.view(pattern), high_level.view(pattern)
-    size = min(BLOCK, m.size)
-    above, inside, raised = np.empty(size, bool), np.empty(size, bool), np.empty(size, pattern)
-    level = np.full(size, high_bits)  # numpy's maximum of two arrays is faster than that of an array and a number
-    totals: list[float] = []
-    sums: list[float] = []
-    window = [np.empty(0, m.dtype.newbyteorder("="))]
-    count = kept = 0
-    for values, top in _checked_blocks(m):
-        n = values.size
-        if top == 0 or (top < low_bits and not with_total):
-            continue
-        if with_total:
-            totals.append(_sum(values))
-        if top < low_bits:
-            continue
-        found = int(np.count_nonzero(np.greater_equal(values, high_level, out=above[:n])))
-        count += found
-        if found == n:
-            sums.append(totals[-1] if with_total else _sum(values))
-            continue
-        if found > n // 8:  # S = sum of max(m, high), less `high` for every voxel below: faster than picking them
-            np.maximum(values.view(pattern), level[:n], out=raised[:n])
-            sums.append(_sum(raised[:n].view(values.dtype)) - float(high_level) * (n - found))
-        elif found:
-            sums.append(_sum(values[np.flatnonzero(above[:n])]))
-        if low < high and kept <= limit:
-            np.greater_equal(values, low_level, out=inside[:n])
-            picked = values[np.flatnonzero(np.greater(inside[:n], above[:n], out=inside[:n]))]
-            kept += picked.size
-            window.append(picked)
-    return totals, sums, count, np.concatenate(window) if kept <= limit else None
-
-
-def _at_least(t: float, dtype: np.dtype) -> np.ndarray:
-    """Give the smallest number of the dtype that is at least t, so that comparing with it compares with t."""
-    level = np.asarray(t, dtype=dtype.newbyteorder("="))
-    return level if float(level) >= t else np.nextafter(level, np.ones_like(level))
 
 
 @lru_cache(maxsize=1)
@@ -202,7 +83,7 @@ def _short(x: float) -> float:
 def _by_window(m: np.ndarray, weight: float) -> float:
     """Search float32 and float64: one walk with a guessed window, then Newton's steps within it."""
     low, high = _guess(m, weight)
-    total, above, count, window = _tail(m, low, high)
+    total, above, count, window = walk(m, low, high, max(m.size // 4, 4 * SAMPLE))
     top = 1 / (1 + weight)
     if total == 0.0:
         return top
@@ -211,14 +92,14 @@ def _by_window(m: np.ndarray, weight: float) -> float:
     if window is not None:
         best, t, attained = t, low, False
         while low <= t <= high:
-            window = window[window >= _at_least(t, window.dtype)]  # t only rises
+            window = window[window.searchsorted(at_least(t, window.dtype)) :]  # t only rises
             step = (above + float(window.sum(dtype=np.float64))) / (count + window.size + soft)
             if step == t or (step < t and attained):
                 return _settled(t, m, top)
             t, attained = step, True
         t = max(t, best)
     while True:  # the guess was wrong: go on from the best value found, a walk for every step
-        _, above, count, _ = _tail(m, t, t, total)
+        _, above, count, _ = walk(m, t, t, 0, total)
         step = above / (count + soft)
         if step <= t:
             return _settled(t, m, top)
