@@ -16,7 +16,8 @@ import numpy as np
 from ._checks import Array, is_tensor
 from .fields import contract, kronecker_factor
 
-SLAB = 1 << 16  # voxels deformed at a time: their positions and indices stay in the second-level cache
+SLAB = 1 << 16  # voxels whose field is computed at a time
+TOGETHER = 4  # slabs deformed in one step: fewer steps, and their positions still fit the caches
 DEVICE_SLAB = 1 << 24  # on an accelerator a slab has to hide the launches
 PIECE = 1 << 18  # multiplications in one matrix product; OpenBLAS uses threads for more
 NEGLIGIBLE = 1e-17  # weights below this change no float64 sum of probabilities
@@ -135,9 +136,13 @@ class Warp:
         lines_per_row = math.prod(self.shape[1:-1])
         count = 1 if len(self.shape) == 1 else self.shape[0]
         step = max(1, (DEVICE_SLAB if tensor else SLAB) // (lines_per_row * width))
-        for start in range(0, count, step):
-            rows = slice(start, min(start + step, count))
-            lines = contract(z, self.factors, rows)
+        stride = step if tensor else step * TOGETHER
+        for start in range(0, count, stride):
+            rows = slice(start, min(start + stride, count))
+            # In parts of one size, whatever is deformed together: another size would round otherwise.
+            parts = [slice(k, min(k + step, count)) for k in range(rows.start, rows.stop, step)]
+            pieces = [contract(z, self.factors, part) for part in parts]
+            lines = pieces[0] if len(pieces) == 1 else np.concatenate(pieces, axis=1)
             if start not in self.starts:
                 self.starts[start] = self._line_starts(rows)
             starts = self.starts[start]
