@@ -82,7 +82,7 @@ def test_a_kernel_that_dies_is_a_failure_too(plan, tmp_path, monkeypatch):
     templates = tmp_path / "root" / "notebooks" / "templates"
     templates.mkdir(parents=True)
     (tmp_path / "root" / "workflow" / "presets").mkdir(parents=True)
-    names = ("preset", "organ", "a", "loss", "fold", "model", "data", "runs")
+    names = ("preset", "organ", "a", "loss", "fold", "model", "training_seed", "data", "runs")
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
     notebook = nbformat.v4.new_notebook(metadata={"kernelspec": kernel})
     source = "\n".join(f"{name} = None" for name in names)
@@ -136,9 +136,18 @@ def test_the_source_reaches_the_data_script(tmp_path, monkeypatch):
     assert calls == [(tmp_path / "hippocampus", "somewhere")]
 
 
-def test_data_without_a_script_are_asked_for(tmp_path):
-    with pytest.raises(BatchError, match=r"preset paper needs .*totalsegmentator"):
-        prepare_data(Preset.load("paper"), tmp_path, None)
+def test_the_ct_patches_are_cut_from_a_source_or_taken_as_they_are(tmp_path, monkeypatch):
+    preset, asked = Preset.load("paper"), []
+    monkeypatch.setattr(batch.totalsegmentator, "prepare", lambda *given: asked.append(given) or "cut")
+    assert prepare_data(preset, tmp_path, "archive.zip") == ["cut"]
+    assert asked == [(tmp_path / "totalsegmentator", "archive.zip")]
+    # A finished folder, of any version, is not cut again; one that lost a case is.
+    made = tiny.make_data(tmp_path)
+    made.folder.rename(tmp_path / "totalsegmentator")
+    (found,) = prepare_data(preset, tmp_path, None)
+    assert found.digest == made.digest and len(asked) == 1
+    next((tmp_path / "totalsegmentator" / "hippocampus").glob("*.npz")).unlink()
+    assert prepare_data(preset, tmp_path, None) == ["cut"] and asked[1] == (tmp_path / "totalsegmentator", None)
 
 
 # the grid

@@ -23,6 +23,7 @@ import noisyseg
 from noisyseg.config import Preset
 from noisyseg.statements import checks, statements
 from noisyseg.tables import Results, load_results, paired_differences, summarise, write_results
+from noisyseg.thresholds import FURTHER, METHODS
 
 ROOT = Path(__file__).resolve().parents[1]
 CHAPTERS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -38,7 +39,7 @@ THEORY = [
         "errata",
     )
 ]
-NOTEBOOKS = {*THEORY, "notebooks/speed", "notebooks/experiment"}
+NOTEBOOKS = {*THEORY, "notebooks/speed", "notebooks/experiment", "notebooks/deviations"}
 PAGES = NOTEBOOKS | {f"book/{name}" for name in ("index", "data", "reproduce", "statements", "api", "references")}
 # What Sphinx adds by itself: the index, the search, the front door, the sources that [source] leads to.
 EXTRAS = re.compile(r"^(genindex|search|index|prf-prf|py-modindex|_modules/.*)$")
@@ -156,8 +157,8 @@ def test_every_picture_says_in_words_what_it_shows(pages):
 
 def test_every_figure_has_a_caption(pages):
     for name in NOTEBOOKS:
-        article = pages[name].text.split("<article", 1)[1]  # the parts in the side bar have captions too
-        captions = re.findall(r'<span class="caption-text">(.*?)</span><a', article, re.S)
+        # The side bar has captions too, those of the parts: a figure's is in its figcaption.
+        captions = re.findall(r'<figcaption>.*?<span class="caption-text">(.*?)</span><a', pages[name].text, re.S)
         assert len(captions) == pages[name].text.count("<figure") >= len(pages[name].pictures)
         assert all(len(re.sub(r"<.*?>", "", caption)) > 40 for caption in captions)
 
@@ -265,9 +266,15 @@ def test_stored_pages_show_the_stored_results(preset, pages):
     for row in summary.to_dict("records"):
         text = scope["interval"](row["dice_noisy"], row["dice_noisy_lo"], row["dice_noisy_hi"])
         assert text in shown
-        assert text in plain(pages["book/index"])
+        assert text in plain(pages["book/index"]) or row["method"] in FURTHER
+        if row["method"] in METHODS and row["organ"] in ("kidney", "aorta", "oesophagus"):
+            assert text in plain(pages["notebooks/deviations"])
+        if row.get("seeds", 1) > 1 and row["method"] in METHODS:
+            spread = scope["short"](row["dice_noisy_seed_sd"], 4)
+            assert f"{scope['short'](row['dice_noisy'])} ± {spread}" in shown
     for row in load_results(preset).differences.query("score == 'dice_noisy'").to_dict("records"):
-        assert scope["interval"](row["mean"], row["lo"], row["hi"], sign="+") in shown
+        digits = 4 if "rank" in row["difference"] else 3
+        assert scope["interval"](row["mean"], row["lo"], row["hi"], digits, "+") in shown
 
 
 def sentences() -> dict:
@@ -387,30 +394,97 @@ def small_results() -> Results:
     return Results(cases, summarise(cases), paired_differences(cases), history, facts)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("run", [True, False], ids=["smoke only", "nothing run"])
-def test_experiment_executes_with_what_there_is(tmp_path, run):
-    """A reader who has run one small preset, or none, gets a page that shows it and says what is missing."""
-    root = tmp_path / "root"
+def grown_results() -> Results:
+    """The same with two seeds (the second .02 higher) and the further rules but rankseg's, also added up by hand."""
+    small = small_results()
+    gain = {"CE(0)": 0.0, "SD(0)": 0.0, "CE(*)": 0.0}
+    parts = [small.cases]
+    for method, base, more in (("CE(fold)", "CE(*)", 0.03), ("SD(fold)", "SD(0)", 0.04), ("CE(oracle)", "CE(*)", 0.2)):
+        rows = small.cases[small.cases["method"] == base]
+        parts.append(rows.assign(method=method, dice_noisy=rows["dice_noisy"] + more))
+        gain[method] = more
+    one = pd.concat(parts, ignore_index=True)
+    cases = pd.concat([one.assign(training_seed=1), one.assign(training_seed=4, dice_noisy=one["dice_noisy"] + 0.02)])
+    history = pd.concat([small.history.assign(training_seed=seed) for seed in (1, 4)])
+    config = {name: value for name, value in small.provenance["config"].items() if name != "training_seed"}
+    config["grid"] = {**config["grid"], "training_seed": [1, 4]}
+    further = {"runs": 4, "rankseg": ["not installed"], "apart": 0.0}
+    facts = {**small.provenance, "config": config, "further": further}
+    return Results(cases, summarise(cases), paired_differences(cases), history, facts)
+
+
+def executed(name: str, folder: Path, **tables: Results) -> str:
+    """Everything a chapter shows as Markdown when it is executed in a root that has these tables and no others."""
+    root = folder / "root"
     shutil.copytree(ROOT / "workflow" / "presets", root / "workflow" / "presets")
     shutil.copytree(ROOT / "results" / "paper", root / "results" / "paper")
-    if run:
-        write_results(small_results(), tmp_path / "fresh" / "smoke")
+    for preset, results in tables.items():
+        write_results(results, folder / "fresh" / preset)
     command = [sys.executable, "-m", "jupyter", "nbconvert", "--to", "notebook", "--execute", "--log-level=ERROR"]
-    command += ["--output-dir", str(tmp_path), str(ROOT / "notebooks" / "experiment.ipynb")]
-    environment = {**os.environ, "NOISYSEG_ROOT": str(root), "NOISYSEG_RESULTS": str(tmp_path / "fresh")}
+    command += ["--output-dir", str(folder), str(ROOT / "notebooks" / f"{name}.ipynb")]
+    environment = {**os.environ, "NOISYSEG_ROOT": str(root), "NOISYSEG_RESULTS": str(folder / "fresh")}
     subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
-    text = (tmp_path / "experiment.ipynb").read_text()
-    shown = "\n".join(
-        "".join(output.get("data", {}).get("text/markdown", ""))
-        for cell in json.loads(text)["cells"]
-        for output in cell.get("outputs", [])
-    )
+    cells = json.loads((folder / f"{name}.ipynb").read_text())["cells"]
+    outputs = [output for cell in cells for output in cell.get("outputs", [])]
+    assert not [output for output in outputs if output.get("name") == "stderr"], "a chapter executes without a warning"
+    return "\n".join("".join(output.get("data", {}).get("text/markdown", "")) for output in outputs)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("run", ["nothing", "one seed", "two seeds and further rules"])
+def test_experiment_executes_with_what_there_is(tmp_path, run):
+    """A reader who has run one small preset, or none, gets a page that shows it and says what is missing."""
+    tables = {"nothing": {}, "one seed": {"smoke": small_results()}}.get(run, {"smoke": grown_results()})
+    shown = executed("experiment", tmp_path, **tables)
     assert "**hippocampus**: not run yet; `make reproduce PRESET=hippocampus`" in shown
     assert "paper .7055" in shown
-    if run:
+    if run == "nothing":
+        assert "No figure: no preset has been run yet." in shown
+        assert "No preset has been scored under these rules yet." in shown
+    elif run == "one seed":
         assert "| hippocampus | .02 | .525 [" in shown  # .5 + mean of 0, .01, …, .05
         assert r"CE(\*) beats CE(0) by .100 [.100, .100]" in shown
         assert "1,234" in shown
+        assert "*smoke*: one seed only (1), so how much another training would change is not known." in shown
+        assert "*smoke*: no run has been scored under these rules yet; `noisyseg rescore --preset smoke`" in shown
     else:
-        assert "No figure: no preset has been run yet." in shown
+        assert "| hippocampus | .02 | .535 [" in shown, "a case counts once, with its mean over the seeds"
+        # The means of the two trainings are .02 apart: a standard deviation of .02 / sqrt(2), whatever the method.
+        assert r"| .02 | 2 | .535 ± .0141 | .535 ± .0141 | .635 ± .0141 | +.100 ± .0000 |" in shown
+        assert "over 2 trainings the mean of a cell has a standard deviation of .0141 on average" in shown
+        values = next(line for line in shown.splitlines() if line.startswith("| hippocampus | .02 | .635 ["))
+        assert [cell.split()[0] for cell in values.split(" | ")[3:]] == [".665", ".575", "not", "not", ".835"]
+        assert values.count("not installed") == 2 and "`rankseg` was not installed" in shown
+        assert r"| hippocampus | CE(\*) − CE(fold) | **−.030 [−.030, −.030]** |" in shown
+        assert r"| hippocampus | CE(oracle) − CE(\*) | **+.200 [.200, .200]** |" in shown
+        assert "Over 1 noisy settings" not in shown and "no threshold, not even one per image" in shown
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("run", ["nothing", "phantoms", "the paper's protocol"])
+def test_deviations_execute_with_what_there_is(tmp_path, run):
+    quick = load_results("quick")
+    plan = Preset.load("paper")
+    config = {**plan.values, "grid": {axis: list(points) for axis, points in plan.grid.items()}}
+    same = Results(quick.cases, quick.summary, quick.differences, quick.history, {**quick.provenance, "config": config})
+    tables = {"nothing": {}, "phantoms": {"quick": quick}}.get(run, {"quick": quick, "paper": same})
+    shown = executed("deviations", tmp_path, **tables)
+    lines = [
+        line.split(" | ") for line in shown.splitlines() if line.startswith(("| kidney", "| aorta", "| oesophagus"))
+    ]
+    assert len(lines) == 36 and lines[0][:4] == ["| kidney", ".00", "CE(0)", ".9611"]
+    needs = "not run: needs the data"
+    if run == "nothing":
+        assert all(line[4] == needs and line[5].startswith(needs) for line in lines)
+        assert shown.count("No figure: no preset with the paper's organs has been run yet.") == 2
+    row = quick.summary.iloc[0]
+    difference = sentences()["short"](row["dice_noisy"] - 0.9611, sign="+")
+    ours = sentences()["interval"](row["dice_noisy"], row["dice_noisy_lo"], row["dice_noisy_hi"])
+    if run == "phantoms":
+        assert all(line[4] == needs for line in lines)
+        assert lines[0][5] == f"{ours}, **{difference}**" and lines[0][6].startswith("quick: D1, D3, D4, D7")
+        assert f"*paper*: {needs}; none of the 36 values" in shown
+    if run == "the paper's protocol":
+        assert needs not in shown and "the paper's protocol, has been run: 24 trainings" in shown
+        # Twenty cases an organ is the one thing that differs there.
+        assert lines[0][4] == f"{ours}, **{difference}**" and lines[0][6].startswith("paper: D4; quick: D1, D3, D4")

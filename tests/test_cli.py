@@ -11,11 +11,11 @@ import pytest
 
 import noisyseg
 import tiny
-from noisyseg import batch, book, cli
+from noisyseg import batch, book, cli, rescore
 from noisyseg.cli import main
 from noisyseg.config import Preset
 
-COMMANDS = ("reproduce", "data", "run", "cell", "status", "tables", "book")
+COMMANDS = ("reproduce", "data", "run", "cell", "status", "rescore", "tables", "book")
 
 
 def command(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
@@ -113,6 +113,8 @@ def test_a_preset_file_that_is_missing_or_wrong(name, capsys, tmp_path):
         (["run", "--loss", "ce", "--organ", "spleen"], "organ is 'spleen'; preset smoke has hippocampus"),
         (["cell", "--a", "0.5"], "a is 0.5; preset smoke has 0.02"),
         (["tables"], "2 of 2 runs of smoke are missing, the first is hippocampus-a0.020-ce-fold0-unet"),
+        (["rescore"], "no run of smoke is finished in runs/smoke"),
+        (["run", "--loss", "ce", "--training-seed", "9"], "training_seed is 9; preset smoke has 1"),
         (["book", "--results", "no/such/folder"], "results is no/such/folder; expected a folder of result tables"),
     ],
 )
@@ -198,9 +200,21 @@ def test_no_traceback_in_a_real_process(tmp_path):
 def test_run_hands_on_its_point(monkeypatch, capsys):
     seen: list[object] = []
     monkeypatch.setattr(batch, "run_notebook", lambda *arguments: seen.append(arguments) or "folder")
-    assert main(["run", "--preset", "hippocampus", "--a", "0.02", "--loss", "sd", "--fold", "3", "--runs", "r"]) == 0
-    config = Preset.load("hippocampus").run(a=0.02, loss="sd", fold=3)
+    point = ["--a", "0.02", "--loss", "sd", "--fold", "3", "--training-seed", "2"]
+    assert main(["run", "--preset", "hippocampus", *point, "--runs", "r"]) == 0
+    config = Preset.load("hippocampus").run(a=0.02, loss="sd", fold=3, training_seed=2)
     assert seen == [("hippocampus", config, "hippocampus", "data", "r")] and capsys.readouterr().out == "folder\n"
+
+
+def test_rescore_hands_on_what_it_was_told(monkeypatch, capsys):
+    seen: list[tuple[object, ...]] = []
+    monkeypatch.setattr(rescore, "rescore", lambda *arguments: seen.append(arguments) or len(seen) - 1)
+    preset = Preset.load("smoke")
+    assert main(["rescore", "--preset", "smoke", "--runs", "r"]) == 0
+    assert capsys.readouterr().out == "", "nothing was made: the tables are as they were"
+    assert main(["rescore", "--preset", "smoke", "--data", "d", "--again"]) == 0
+    assert capsys.readouterr().out == "now: noisyseg tables --preset smoke\n"
+    assert seen == [(preset, "data", "r", False), (preset, "d", "runs", True)]
 
 
 def test_cell_hands_on_its_point(monkeypatch, capsys):

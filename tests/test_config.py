@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from noisyseg.config import AXES, Preset, RunConfig, check_names, notebook_parameters
+from noisyseg.config import AXES, POINT, SEED_AXIS, Preset, RunConfig, check_names, notebook_parameters
+from noisyseg.paths import read_json
 
 VALUES: dict[str, Any] = {
     "organ": "kidney", "a": 0.01, "loss": "ce", "fold": 0, "model": "unet",
@@ -245,13 +246,95 @@ def test_all_presets_of_the_project_load(root):
 
 def test_the_grids_that_the_project_promises():
     runs = Preset.load("hippocampus").runs()
-    assert len(runs) == 40 and {run.dataset for run in runs} == {"hippocampus"}
+    assert len(runs) == 120 and {run.dataset for run in runs} == {"hippocampus"}
+    assert {run.training_seed for run in runs} == {1, 2, 3}
     assert {run.a for run in runs} == {0.0, 0.01, 0.02, 0.03} and {run.fold for run in runs} == {0, 1, 2, 3, 4}
     runs = Preset.load("quick").runs()
     assert len(runs) == 24 and {run.organ for run in runs} == {"kidney", "aorta", "oesophagus"}
     assert {run.a for run in runs} == {0.0, 0.01, 0.02, 0.03}
     for run in (*runs, *Preset.load("hippocampus").runs()):
         assert run.b == pytest.approx(0.15 / 2**0.5, rel=1e-15)
+
+
+# ---- training seeds, the axis that a grid may have ----
+
+
+def seeds_text(*seeds: Any) -> str:
+    """The hand-made preset with the training seeds as an axis of the grid."""
+    content = yaml.safe_load(preset_text(grid__training_seed=list(seeds)))
+    del content["run"]["training_seed"]
+    return yaml.safe_dump(content)
+
+
+def test_several_seeds_by_hand(tmp_path):
+    preset = load(tmp_path, seeds_text(1, 5))
+    assert preset.seeds == (1, 5) and len(preset.runs()) == 8
+    assert preset.runs()[:2] == [config(a=0.0), config(a=0.0, training_seed=5)]
+    first, second = preset.runs()[:2]
+    assert (first.name, second.name) == ("kidney-a0.000-ce-fold0-unet", "kidney-a0.000-ce-fold0-unet-seed5")
+    assert first.folder == f"kidney-a0.000-ce-fold0-unet-{first.hash}"
+    assert second.folder == f"kidney-a0.000-ce-fold0-unet-{second.hash}", "told apart by the hash alone"
+    assert preset.run(a=0, loss="ce", training_seed=5) == second
+
+
+def test_a_seed_is_named_or_there_is_one_only(tmp_path):
+    preset = load(tmp_path, seeds_text(1, 5))
+    with pytest.raises(ValueError, match=r"^training_seed is missing; preset mine has 1, 5$"):
+        preset.run(a=0, loss="ce")
+    with pytest.raises(ValueError, match=r"^training_seed is 2; preset mine has 1, 5$"):
+        preset.run(a=0, loss="ce", training_seed=2)
+    single = load(tmp_path, preset_text())
+    assert single.seeds == (1,)
+    assert single.run(a=0, loss="ce") == single.run(a=0, loss="ce", training_seed=1)
+    with pytest.raises(ValueError, match=r"^training_seed is 2; preset mine has 1$"):
+        single.run(a=0, loss="ce", training_seed=2)
+
+
+def test_an_axis_of_one_seed_is_the_preset_without_the_axis(tmp_path):
+    """Whether the seed is in the grid or in `run`, its runs are the same, in the same folders."""
+    without = load(tmp_path, preset_text()).runs()
+    assert load(tmp_path, seeds_text(1)).runs() == without
+    more = load(tmp_path, seeds_text(1, 2, 3)).runs()
+    assert [run for run in more if run.training_seed == 1] == without
+    assert {run.folder for run in without} < {run.folder for run in more}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (preset_text(grid__training_seed=[1, 2]), "training_seed is in grid and in run; expected it in one of them"),
+        (seeds_text(1, 1), r"grid: training_seed is \[1, 1\]; expected a list without repeats"),
+        (seeds_text(), r"grid: training_seed is \[\]; expected a list without repeats"),
+        (seeds_text(-1), "training_seed is -1; expected at least 0"),
+        (seeds_text(1.5), "training_seed is 1.5; expected an integer"),
+    ],
+)
+def test_bad_seeds(tmp_path, text, message):
+    with pytest.raises(ValueError, match=rf"preset mine\.yaml.*{message}"):
+        load(tmp_path, text)
+
+
+def test_every_committed_result_is_of_a_run_that_its_preset_still_has(root):
+    """The hashes in results/ are those of today's presets: finished runs and committed tables stay valid."""
+    checked = 0
+    for path in sorted((root / "results").glob("*/provenance.json")):
+        facts = read_json(path)
+        if "runs" not in facts:
+            continue  # tables of something else than runs
+        runs = {run.hash: run.name for run in Preset.load(facts["preset"]).runs()}
+        for run in facts["runs"]:
+            assert runs.get(run["config_hash"]) == run["run"], f"{path.parent.name}: {run['run']}"
+        checked += len(facts["runs"])
+    assert checked >= 64
+
+
+def test_hashes_of_the_runs_that_were_finished_first():
+    """By value: the seed-1 runs of hippocampus, the quick preset, and one made with another seed and no axis."""
+    run = Preset.load("hippocampus").run(a=0.01, loss="ce", fold=1, training_seed=2)
+    assert run.folder == "hippocampus-a0.010-ce-fold1-unet-5548f3801c3b"
+    assert (
+        Preset.load("quick").run(organ="kidney", a=0.0, loss="ce").folder == "kidney-a0.000-ce-fold0-unet-bd8646df909d"
+    )
 
 
 @pytest.mark.parametrize(
@@ -294,6 +377,7 @@ def test_preset_without_a_section(tmp_path, section):
 
 @pytest.mark.parametrize("section", ["grid", "run"])
 def test_preset_without_a_key(tmp_path, section):
+    assert set(POINT) - set(AXES) == {SEED_AXIS}
     for key in yaml.safe_load(preset_text())[section]:
         content = yaml.safe_load(preset_text())
         del content[section][key]

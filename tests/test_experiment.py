@@ -65,7 +65,8 @@ def silent(line: str) -> None:
 
 def test_the_folder_holds_what_the_design_says(reference, data):
     names = {path.name for path in reference.iterdir()}
-    assert names == {".lock", "config.json", "progress.jsonl", "checkpoint.pt", "cases.csv", "metrics.json"}
+    tables = {"cases.csv", "further.csv", "further.json"}
+    assert names == {".lock", "config.json", "progress.jsonl", "checkpoint.pt", *tables, "metrics.json"}
     assert json.loads((reference / "config.json").read_text()) == CONFIG.to_dict()
     times = {name: (reference / name).stat().st_mtime_ns for name in names - {".lock"}}
     assert max(times, key=lambda name: times[name]) == "metrics.json"
@@ -108,6 +109,32 @@ def test_the_scores_are_those_of_the_stored_network(reference, data):
                 **{"dice_marginal": noisyseg.dice(mask, marginal), "ceiling": 2 * noisyseg.dice_threshold(marginal)},
             }
             assert {name: row[name] for name in expected} == pytest.approx(expected, abs=1e-9)
+
+
+def test_the_further_scores_are_those_of_the_stored_network(reference, data):
+    """Every number of further.csv again, by brute force: each threshold of the grid on each training map."""
+    cases = CaseSet(data / "hippocampus")
+    train, test = (cases.load("hippocampus", ids) for ids in cases.split("hippocampus", 0))
+    labels = [noisy_label(case, CONFIG) for case in train]
+    images = torch.from_numpy(np.stack([case.image for case in train]))[:, None]
+    trainer = Trainer(CONFIG, images, torch.from_numpy(np.stack(labels))[:, None], torch.device("cpu"))
+    trainer.load(reference / "checkpoint.pt", data_digest=cases.digest)
+    maps = trainer.probabilities(images).numpy()
+    grid = np.arange(1, 1000) / 1000
+    means = [np.mean([noisyseg.dice(c >= u, label) for c, label in zip(maps, labels, strict=True)]) for u in grid]
+    best = grid[np.array(means) >= max(means) - 1e-12]
+    facts = json.loads((reference / "further.json").read_text())
+    assert facts["threshold"] in best and facts["train_dice"] == pytest.approx(max(means), abs=1e-6)
+    table = pd.read_csv(reference / "further.csv").set_index(["case", "method"])
+    known = pd.read_csv(reference / "cases.csv").set_index(["case", "method"])
+    for case in test:
+        c, noisy = trainer.probabilities(torch.from_numpy(case.image)[None, None])[0].numpy(), noisy_label(case, CONFIG)
+        row = table.loc[(case.id, "CE(fold)")]
+        mask = c >= np.float64(facts["threshold"])
+        assert (row["volume"], row["dice_noisy"]) == (mask.sum(), pytest.approx(noisyseg.dice(mask, noisy)))
+        assert row["ceiling"] == pytest.approx(known.loc[(case.id, "CE(0)"), "ceiling"])
+        oracle = max(noisyseg.dice(c >= np.float64(u), noisy) for u in np.unique(c))
+        assert table.loc[(case.id, "CE(oracle)"), "dice_noisy"] == pytest.approx(oracle, abs=1e-12)
 
 
 def test_the_noisy_label_is_one_per_case(data):
@@ -227,6 +254,7 @@ def test_the_device_can_be_chosen(monkeypatch):
         ("before the checkpoint", 1),
         ("after the checkpoint", 2),
         ("before the scores", 4),
+        ("before further.json", 4),
         ("before metrics.json", 4),
     ],
 )

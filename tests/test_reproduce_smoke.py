@@ -23,6 +23,7 @@ from noisyseg.config import Preset
 from noisyseg.data.cases import CaseSet
 from noisyseg.experiment import execute
 from noisyseg.tables import PARTS, gather, load_results, main_table, write_results
+from noisyseg.thresholds import FURTHER, METHODS, RANK_SOLVERS, rankseg_version
 
 pytestmark = pytest.mark.slow
 WAIT_S = 900  # for a loaded machine; nothing here measures time
@@ -121,13 +122,16 @@ def test_from_data_script_to_tables(smoke):
     assert (folder / "cells" / "hippocampus-a0.020.ipynb").is_file()
     tables = folder / "results" / "smoke"
     assert {path.name for path in tables.iterdir()} == {*(f"{part}.csv" for part in PARTS), "provenance.json"}
-    # The tables show what the runs produced, case by case.
-    parts = [pd.read_csv(folder / config.folder / "cases.csv") for config in plan.runs()]
+    # The tables show what the runs produced, case by case, under the paper's rules and the further ones.
+    parts = [pd.read_csv(folder / c.folder / f"{part}.csv") for c in plan.runs() for part in ("cases", "further")]
     key = ["case", "method"]
     made = pd.concat(parts).sort_values(key).reset_index(drop=True).round(6)
     shown = pd.read_csv(tables / "cases.csv").sort_values(key).reset_index(drop=True)
     pd.testing.assert_frame_equal(shown, made.loc[:, shown.columns], check_exact=False, atol=1e-6, rtol=0)
-    assert len(shown) == 4 * 3
+    without = set() if rankseg_version() else set(RANK_SOLVERS)
+    assert set(shown["method"]) == {*METHODS, *FURTHER} - without and len(shown) == 4 * shown["method"].nunique()
+    further = json.loads((tables / "provenance.json").read_text())["further"]
+    assert further == {"runs": 2, "rankseg": [rankseg_version() or "not installed"], "apart": 0.0}
 
 
 def printed_table(smoke: Line, monkeypatch: pytest.MonkeyPatch) -> pd.DataFrame:

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import yaml
 
-from noisyseg import experiment
+from noisyseg import experiment, further
 from noisyseg.config import AXES, Preset, RunConfig
 from noisyseg.data.cases import Case, CaseSet, write_case, write_manifest
 from noisyseg.training import Trainer
 
 #: What differs between two runs of the same configuration, and nothing else.
-TIMES = {"training_s", "wall_s", "peak_memory_mib", "finished"}
+TIMES = {"training_s", "wall_s", "cpu_s", "peak_memory_mib", "finished"}
 SMALL: dict[str, Any] = {
     **{"train_cases": 0, "test_cases": 0, "features": [2, 4], "epochs": 4, "batch_size": 3, "ceiling_samples": 5},
     **{"precision": "float32"},
@@ -44,11 +44,9 @@ def make_data(data: Path, cases: int = 10, side: int = 16, seed: int = 0) -> Cas
 def make_preset(path: Path, grid: dict[str, list[Any]] | None = None, base: str = "smoke", **changes: Any) -> Preset:
     """Write a YAML preset that differs from `base` in `changes`, and load it."""
     plan = Preset.load(base)
-    content = {
-        "about": "a preset of the tests",
-        "grid": {axis: list(points) for axis, points in plan.grid.items()} | (grid or {}),
-        "run": {**plan.values, **changes},
-    }
+    axes = {axis: list(points) for axis, points in plan.grid.items()} | (grid or {})
+    values = {name: value for name, value in {**plan.values, **changes}.items() if name not in axes}
+    content = {"about": "a preset of the tests", "grid": axes, "run": values}
     path.write_text(yaml.safe_dump(content))
     return Preset.load(path)
 
@@ -68,6 +66,7 @@ def outcome(folder: Path) -> dict[str, Any]:
     return {
         "metrics": {name: value for name, value in metrics.items() if name not in TIMES},
         "cases": (folder / "cases.csv").read_bytes(),
+        "further": (folder / "further.csv").read_bytes(),
         "history": [{name: value for name, value in record.items() if name != "seconds"} for record in history],
     }
 
@@ -102,6 +101,8 @@ def run_and_die(folder: str, data: str, values: dict[str, Any], where: str) -> N
         killing(Trainer, "save", lambda self, path: self.epoch == 2, before=False)
     elif where == "before the scores":
         killing(experiment, "score_run", lambda *_: True, before=True)
+    elif where == "before further.json":
+        killing(further, "write_json", lambda path, value: Path(path).name == "further.json", before=True)
     elif where == "before metrics.json":
         killing(experiment, "write_json", lambda path, value: Path(path).name == "metrics.json", before=True)
     else:

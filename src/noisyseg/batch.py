@@ -18,8 +18,8 @@ from typing import Any
 import filelock
 import psutil
 
-from noisyseg.config import Preset, RunConfig
-from noisyseg.data import hippocampus, phantom_set
+from noisyseg.config import POINT, Preset, RunConfig
+from noisyseg.data import hippocampus, phantom_set, totalsegmentator
 from noisyseg.data.cases import CaseSet
 from noisyseg.paths import atomic_write, project_root
 
@@ -36,12 +36,10 @@ def prepare_data(preset: Preset, data: str | os.PathLike[str], source: str | Non
             continue
         folder = Path(data) / config.data_folder
         if config.dataset == "totalsegmentator":
-            if not (folder / "manifest.json").is_file():
-                raise BatchError(
-                    f"preset {preset.name} needs {folder}: no script cuts TotalSegmentator's patches yet; "
-                    "put a folder in the format of noisyseg.data.cases there, with the organs of the preset"
-                )
-            sets[config.data_folder] = CaseSet(folder)
+            # A finished folder is taken as it is, whichever version of the data set it was cut from.
+            there = CaseSet(folder) if (folder / "manifest.json").is_file() else None
+            whole = there is not None and not there.missing()
+            sets[config.data_folder] = there if whole else totalsegmentator.prepare(folder, source)
         elif config.dataset == "hippocampus":
             sets[config.data_folder] = hippocampus.prepare(folder, source)
         else:
@@ -103,7 +101,7 @@ def execute_notebook(template: str, target: str | os.PathLike[str], parameters: 
 def run_notebook(preset: str, config: RunConfig, name: str, data: str, runs: str) -> Path:
     """Execute one training run through its notebook; return the run's folder."""
     folder = Path(runs) / name / config.folder
-    point = {axis: getattr(config, axis) for axis in ("organ", "a", "loss", "fold", "model")}
+    point = {axis: getattr(config, axis) for axis in POINT}
     folder.mkdir(parents=True, exist_ok=True)
     # The kernel inherits these: runs side by side do not fight for cores, and sums are added up in one order.
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):

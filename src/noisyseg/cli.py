@@ -55,10 +55,15 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--loss", choices=("ce", "sd"))
     run.add_argument("--fold", type=int)
     run.add_argument("--model")
+    run.add_argument("--training-seed", type=int, help="where the preset has several")
 
     status = add("status", "what is done, running, failed or missing, and how long is left")
     folders(status, "runs")
     status.add_argument("--cores", type=int, default=os.cpu_count() or 1, help="cores to plan for (%(default)s)")
+
+    rescore = add("rescore", "score finished runs under the further thresholding rules, without training")
+    folders(rescore, "data", "runs")
+    rescore.add_argument("--again", action="store_true", help="also runs that have been scored under them")
 
     tables = add("tables", "collect the finished runs of a preset into tables")
     folders(tables, "runs")
@@ -76,7 +81,7 @@ def _point(arguments: argparse.Namespace, axes: tuple[str, ...]) -> dict[str, ob
 
 def _dispatch(arguments: argparse.Namespace) -> None:
     # Imports wait until they are needed: `noisyseg --help` must not load torch.
-    from noisyseg.config import Preset
+    from noisyseg.config import POINT, Preset
 
     if arguments.command == "book":
         from noisyseg.book import build_book
@@ -97,7 +102,7 @@ def _dispatch(arguments: argparse.Namespace) -> None:
     elif arguments.command == "run":
         from noisyseg.batch import run_notebook
 
-        config = preset.run(**_point(arguments, ("organ", "a", "loss", "fold", "model")))
+        config = preset.run(**_point(arguments, POINT))
         print(run_notebook(arguments.preset, config, preset.name, arguments.data, arguments.runs))
     elif arguments.command == "cell":
         from noisyseg.batch import execute_notebook
@@ -113,6 +118,11 @@ def _dispatch(arguments: argparse.Namespace) -> None:
         from noisyseg.status import report
 
         print(report(preset, arguments.runs, arguments.cores))
+    elif arguments.command == "rescore":
+        from noisyseg.rescore import rescore
+
+        if rescore(preset, arguments.data, arguments.runs, arguments.again):
+            print(f"now: noisyseg tables --preset {arguments.preset}")
     elif arguments.command == "tables":
         from noisyseg.tables import gather, write_results
 

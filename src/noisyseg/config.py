@@ -1,199 +1,28 @@
-"""Plans: presets, and the configuration of one run with every number that its result depends on.
+"""Plans: a preset is a grid of runs.
 
-A preset (``workflow/presets/<name>.yaml``) has a ``grid`` (lists: ``organ``, ``a``, ``loss``, ``fold``, ``model``) and
-``run`` (one value for every other field of :class:`RunConfig`). A run is one point of the grid (book chapter
-*Reproduce*).
+A preset (``workflow/presets/<name>.yaml``) has a ``grid`` (lists: ``organ``, ``a``, ``loss``, ``fold``, ``model``, and
+``training_seed`` where cells are trained more than once) and ``run`` (one value for every other field of
+:class:`RunConfig`). A run is one point of the grid (book chapter *Reproduce*).
 """
 
 from __future__ import annotations
 
 import dataclasses
-import difflib
-import hashlib
 import itertools
-import json
 import os
-import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 import yaml
 
+from noisyseg._run_config import RunConfig as RunConfig
+from noisyseg._run_config import check_names as check_names
 from noisyseg.paths import project_root
 
-LOSSES = ("ce", "sd")
-MODELS = ("unet",)
-DATASETS = ("hippocampus", "phantoms", "totalsegmentator")
 AXES = ("organ", "a", "loss", "fold", "model")
-
-
-@dataclass(frozen=True)
-class RunConfig:
-    """One training run: data, noise, network, training, evaluation. Frozen; every field counts in :attr:`hash`.
-
-    Examples
-    --------
-    >>> preset = Preset.load("smoke")
-    >>> config = preset.run(organ="hippocampus", a=0.02, loss="ce", fold=0)
-    >>> config.name
-    'hippocampus-a0.020-ce-fold0-unet'
-    """
-
-    # which run
-    organ: str
-    a: float
-    loss: str
-    fold: int
-    model: str
-    # data: cases, phantom_* describe the phantom set; *_cases limit a fold's cases (0: all)
-    dataset: str
-    phantom_size: int
-    phantom_cases: int
-    phantom_seed: int
-    train_cases: int
-    test_cases: int
-    intensity_offset: float
-    intensity_scale: float
-    # noise
-    b: float
-    noise_seed: int
-    # network
-    features: tuple[int, ...]
-    prior_bias: bool
-    # training
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    l2_weight: float
-    select: str
-    schedule: str
-    plateau_patience: int
-    plateau_factor: float
-    training_seed: int
-    precision: str
-    channels_last: bool
-    threads: int
-    # augmentation
-    augment_probability: float
-    shift: float
-    rotation_deg: float
-    smoothing_voxels: float
-    # evaluation
-    ceiling_samples: int
-
-    def __post_init__(self) -> None:
-        for field, kind in get_type_hints(type(self)).items():
-            value = getattr(self, field)
-            if field == "features":
-                good = isinstance(value, tuple) and all(type(n) is int and n > 0 for n in value) and len(value) > 1
-            elif kind is float:
-                good = type(value) in (int, float) and abs(value) <= sys.float_info.max
-                if good:
-                    object.__setattr__(self, field, float(value) + 0.0)  # 0, 0.0 and -0.0 must have one hash
-            else:
-                good = type(value) is kind
-            if not good:
-                expected = {int: "an integer", float: "a finite number", bool: "true or false", str: "text"}.get(
-                    kind, "a list of at least two positive integers"
-                )
-                if kind is float and isinstance(value, str) and "e" in value.lower():
-                    expected += " (YAML takes 1e-5 for text: write 1.0e-5)"
-                raise ValueError(f"{field} is {value!r}; expected {expected}")
-        choices = {"loss": LOSSES, "model": MODELS, "dataset": DATASETS, "schedule": ("plateau", "cosine")}
-        choices["select"] = ("dice", "loss")
-        choices["precision"] = ("auto", "float32", "bfloat16")
-        for field, allowed in choices.items():
-            if getattr(self, field) not in allowed:
-                raise ValueError(f"{field} is {getattr(self, field)!r}; expected one of {', '.join(allowed)}")
-        positive = ("b", "intensity_scale", "epochs", "batch_size", "learning_rate", "plateau_factor", "threads")
-        for field in positive:
-            if not getattr(self, field) > 0:
-                raise ValueError(f"{field} is {getattr(self, field)}; expected a number above 0")
-        unsigned = (
-            *("a", "fold", "train_cases", "test_cases", "noise_seed", "training_seed", "l2_weight", "plateau_patience"),
-            *("shift", "rotation_deg", "smoothing_voxels", "ceiling_samples", "augment_probability"),
-            *("phantom_size", "phantom_cases", "phantom_seed"),
-        )
-        for field in unsigned:
-            if getattr(self, field) < 0:
-                raise ValueError(f"{field} is {getattr(self, field)}; expected at least 0")
-        if self.augment_probability > 1:
-            raise ValueError(f"augment_probability is {self.augment_probability}; expected 0 to 1")
-        if self.plateau_factor >= 1:
-            raise ValueError(f"plateau_factor is {self.plateau_factor}; expected a number below 1")
-        if not self.organ or not all(c.isalnum() or c in "_" for c in self.organ):
-            raise ValueError(f"organ is {self.organ!r}; expected letters, digits and underscores")
-
-    @property
-    def name(self) -> str:
-        """Readable name of the run, from the axes of the grid."""
-        return f"{self.organ}-a{self.a:.3f}-{self.loss}-fold{self.fold}-{self.model}"
-
-    @property
-    def hash(self) -> str:
-        """First 12 digits of the SHA-256 of all fields.
-
-        A field that came later counts only where it is switched on: results from before it keep their names.
-        """
-        fields = dataclasses.asdict(self)
-        if not self.prior_bias:
-            del fields["prior_bias"]
-        text = json.dumps(fields, sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-    @property
-    def folder(self) -> str:
-        """Name of the run's folder: another configuration is another folder, so that no result is overwritten."""
-        return f"{self.name}-{self.hash}"
-
-    @property
-    def data_folder(self) -> str:
-        """Name of the data set's folder below ``data``."""
-        if self.dataset == "phantoms":
-            return f"phantoms-{self.phantom_size}-{self.phantom_cases}-{self.phantom_seed}"
-        return self.dataset
-
-    def seed_of_case(self, case: str) -> int:
-        """Seed of a case's noisy label: a function of data set, case, a, b and ``noise_seed`` only.
-
-        The two losses, and all folds, therefore see one and the same noisy label of a case.
-        """
-        text = f"{self.data_folder}/{self.organ}/{case}/a={self.a!r}/b={self.b!r}/{self.noise_seed}"
-        return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
-
-    def to_dict(self) -> dict[str, Any]:
-        """All fields, as JSON and YAML know them."""
-        return {**dataclasses.asdict(self), "features": list(self.features)}
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> RunConfig:
-        """Build a configuration; unknown and missing names are refused, with the name that may have been meant."""
-        names = [field.name for field in dataclasses.fields(cls)]
-        check_names("configuration", values, names, required=names)
-        values = dict(values)
-        if isinstance(values["features"], list):
-            values["features"] = tuple(values["features"])
-        return cls(**values)
-
-
-def check_names(what: str, given: Any, known: Any, required: Any = ()) -> None:
-    """Refuse unknown and missing names, and suggest what may have been meant.
-
-    Examples
-    --------
-    >>> check_names("preset", ["epoch"], ["epochs", "fold"])
-    Traceback (most recent call last):
-    ValueError: preset has the unknown key 'epoch'; did you mean 'epochs'?
-    """
-    for name in given:
-        if name not in known:
-            near = difflib.get_close_matches(str(name), [str(k) for k in known], n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(map(str, known))}"
-            raise ValueError(f"{what} has the unknown key {name!r}; {hint}")
-    missing = [name for name in required if name not in given]
-    if missing:
-        raise ValueError(f"{what} lacks {', '.join(map(repr, missing))}")
+SEED_AXIS = "training_seed"  # the one axis that a grid may leave out: it then has one value, in `run`
+POINT = (*AXES, SEED_AXIS)
 
 
 class _Loader(yaml.SafeLoader):
@@ -214,7 +43,7 @@ class Preset:
     Examples
     --------
     >>> len(Preset.load("hippocampus").runs())
-    40
+    120
     """
 
     name: str
@@ -250,13 +79,15 @@ class Preset:
         for section, kind in (("about", str), ("grid", dict), ("run", dict)):
             if not isinstance(content[section], kind):
                 raise ValueError(f"preset {path.name}: {section} is {content[section]!r}; expected a {kind.__name__}")
-        check_names(f"preset {path.name}, grid", content["grid"], AXES, required=AXES)
+        check_names(f"preset {path.name}, grid", content["grid"], POINT, required=AXES)
         for axis, points in content["grid"].items():
             if not isinstance(points, list) or not points or any(points.count(point) > 1 for point in points):
                 raise ValueError(f"preset {path.name}, grid: {axis} is {points!r}; expected a list without repeats")
-        names = [field.name for field in dataclasses.fields(RunConfig) if field.name not in AXES]
+        if SEED_AXIS in content["grid"] and SEED_AXIS in content["run"]:
+            raise ValueError(f"preset {path.name}: {SEED_AXIS} is in grid and in run; expected it in one of them")
+        grid = {axis: tuple(content["grid"][axis]) for axis in POINT if axis in content["grid"]}
+        names = [field.name for field in dataclasses.fields(RunConfig) if field.name not in grid]
         check_names(f"preset {path.name}, run", content["run"], names, required=names)
-        grid = {axis: tuple(content["grid"][axis]) for axis in AXES}
         made = cls(path.stem, " ".join(content["about"].split()), grid, content["run"])
         try:
             names = [run.name for run in made.runs()]  # every value is checked now, not in the middle of a night
@@ -270,25 +101,33 @@ class Preset:
     def run(self, **point: Any) -> RunConfig:
         """Configuration of one point of the grid; axes with a single value may be left out.
 
+        ``training_seed`` may be given also where it is no axis: it then must be the preset's.
+
         Raises
         ------
         ValueError
             If an axis is unknown, missing, or its value is not on the grid.
         """
-        check_names("run", point, AXES)
+        check_names("run", point, POINT)
         full = {}
-        for axis, points in self.grid.items():
+        for axis, points in {**self.grid, SEED_AXIS: self.seeds}.items():
             if axis not in point and points[1:]:
                 raise ValueError(f"{axis} is missing; preset {self.name} has {', '.join(map(str, points))}")
             value = point.get(axis, points[0])
             if value not in points:
                 raise ValueError(f"{axis} is {value!r}; preset {self.name} has {', '.join(map(str, points))}")
             full[axis] = value
-        return RunConfig.from_dict({**full, **self.values})
+        return RunConfig.from_dict({**self.values, **full})
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The training seeds; more than one where every cell is trained more than once."""
+        return self.grid.get(SEED_AXIS) or (self.values[SEED_AXIS],)
 
     def runs(self) -> list[RunConfig]:
         """All runs of the grid, organ by organ and noise level by noise level."""
-        return [self.run(**dict(zip(AXES, point, strict=True))) for point in itertools.product(*self.grid.values())]
+        points = itertools.product(*self.grid.values())
+        return [self.run(**dict(zip(self.grid, point, strict=True))) for point in points]
 
 
 def notebook_parameters(namespace: dict[str, Any], known: tuple[str, ...]) -> dict[str, Any]:

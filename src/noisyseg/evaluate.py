@@ -1,9 +1,11 @@
-"""Thresholding rules, scores of one case, bootstrap intervals (paper, section 5; book chapter *The experiment*)."""
+"""Scores of one case under every thresholding rule, its ceiling, bootstrap intervals (book chapter *The experiment*).
+
+The rules themselves are in ``noisyseg.thresholds``.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,15 +16,20 @@ from noisyseg._checks import check_array, check_unit_block
 from noisyseg.metrics import dice
 from noisyseg.noise import GaussianDeformation
 from noisyseg.optimal import dice_threshold
+from noisyseg.thresholds import FURTHER, RANK_SOLVERS, THRESHOLDS, oracle_threshold, rank_mask
+from noisyseg.thresholds import METHODS as METHODS
 
-METHODS = {"CE(0)": "ce", "SD(0)": "sd", "CE(*)": "ce"}
 DIFFERENCES = (("CE(*)", "CE(0)"), ("SD(0)", "CE(0)"), ("CE(*)", "SD(0)"))
+FURTHER_DIFFERENCES = (
+    ("CE(fold)", "CE(0)"),
+    ("CE(*)", "CE(fold)"),
+    ("SD(fold)", "SD(0)"),
+    ("CE(fold)", "SD(fold)"),
+    ("CE(rank)", "CE(*)"),
+    ("CE(rank BA)", "CE(*)"),
+    ("CE(oracle)", "CE(*)"),
+)
 SCORES = ("dice_noisy", "dice_clean", "dice_marginal")
-THRESHOLDS: dict[str, Callable[[NDArray], float]] = {
-    "CE(0)": lambda c: 0.5,
-    "SD(0)": lambda c: 0.5,
-    "CE(*)": dice_threshold,
-}
 
 
 def score_case(
@@ -60,28 +67,88 @@ def score_case(
     >>> [(row["method"], row["volume"], row["dice_noisy"]) for row in score_case(c, "ce", label, label, label)]
     [('CE(0)', 1, 0.6666666666666666), ('CE(*)', 2, 1.0)]
     """
+    _check_map(probabilities, loss)
+    rows = []
+    for method, of_loss in METHODS.items():
+        if of_loss == loss:
+            threshold = THRESHOLDS[method](probabilities)
+            rows.append(_row(method, threshold, _mask(probabilities, threshold), noisy, clean, marginal))
+    return rows
+
+
+def score_further(
+    probabilities: NDArray, loss: str, threshold: float, noisy: NDArray, clean: NDArray, marginal: NDArray, rank: bool
+) -> list[dict[str, Any]]:
+    """Score the network's output on one case under the further rules of its loss, see ``noisyseg.thresholds``.
+
+    Parameters
+    ----------
+    probabilities, loss, noisy, clean, marginal
+        As for :func:`score_case`.
+    threshold
+        The one that was chosen on the training folds (:func:`noisyseg.thresholds.fold_threshold`).
+    rank
+        Whether to score ``rankseg`` too, which must then be installed.
+
+    Returns
+    -------
+    list of dict
+        Rows as those of :func:`score_case`. ``threshold`` of the methods of ``rankseg``, which have none, is the
+        smallest value inside the mask (for an empty mask the float64 next above the largest value of the map).
+
+    Raises
+    ------
+    ValueError
+        As :func:`score_case`.
+
+    Examples
+    --------
+    >>> c = np.array([[[0.9, 0.45, 0.1]]])
+    >>> label = np.array([[[0, 1, 0]]])
+    >>> rows = score_further(c, "ce", 0.2, label, label, label, rank=False)
+    >>> [(row["method"], row["threshold"], row["volume"], round(row["dice_noisy"], 3)) for row in rows]
+    [('CE(fold)', 0.2, 2, 0.667), ('CE(oracle)', 0.45, 2, 0.667)]
+    """
+    _check_map(probabilities, loss)
+    rows = []
+    for method, of_loss in FURTHER.items():
+        if of_loss != loss or (method in RANK_SOLVERS and not rank):
+            continue
+        if method in RANK_SOLVERS:
+            mask = rank_mask(probabilities, RANK_SOLVERS[method])
+            lowest = probabilities[mask].min() if mask.any() else np.nextafter(np.float64(probabilities.max()), 2.0)
+            rows.append(_row(method, float(lowest), mask, noisy, clean, marginal))
+        else:
+            u = oracle_threshold(probabilities, noisy) if method == "CE(oracle)" else threshold
+            rows.append(_row(method, u, _mask(probabilities, u), noisy, clean, marginal))
+    return rows
+
+
+def _check_map(probabilities: NDArray, loss: str) -> None:
     if loss not in METHODS.values():
         raise ValueError(f"loss is {loss!r}; expected one of {', '.join(sorted(set(METHODS.values())))}")
     check_unit_block("probabilities", check_array("probabilities", probabilities), probabilities.shape)
-    volumes = {
+
+
+def _mask(probabilities: NDArray, threshold: float) -> NDArray[np.bool_]:
+    # A NumPy float64, not a Python float: the latter would be rounded to the map's float32 before comparing.
+    return probabilities >= np.float64(threshold)
+
+
+def _row(
+    method: str, threshold: float, mask: NDArray, noisy: NDArray, clean: NDArray, marginal: NDArray
+) -> dict[str, Any]:
+    return {
+        "method": method,
+        "threshold": float(threshold),
+        "volume": int(mask.sum()),
         "volume_noisy": int(noisy.sum()),
         "volume_clean": int(clean.sum()),
         "volume_marginal": float(marginal.sum(dtype=np.float64)),
+        "dice_noisy": dice(mask, noisy),
+        "dice_clean": dice(mask, clean),
+        "dice_marginal": dice(mask, marginal),
     }
-    rows = []
-    for method, of_loss in METHODS.items():
-        if of_loss != loss:
-            continue
-        # A NumPy float64, not a Python float: the latter would be rounded to the map's float32 before comparing.
-        threshold = np.float64(THRESHOLDS[method](probabilities))
-        mask = probabilities >= threshold
-        scores = {
-            "dice_noisy": dice(mask, noisy),
-            "dice_clean": dice(mask, clean),
-            "dice_marginal": dice(mask, marginal),
-        }
-        rows.append({"method": method, "threshold": float(threshold), "volume": int(mask.sum()), **volumes, **scores})
-    return rows
 
 
 def ceiling(label: NDArray, noise: GaussianDeformation, seed: int, samples: int) -> dict[str, float]:

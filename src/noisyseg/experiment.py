@@ -1,8 +1,8 @@
 """A run: its folder, its lock, resume, scores and provenance (book chapter *Reproduce*).
 
 A run's folder ``runs/<preset>/<run>-<hash>/`` holds ``config.json``, ``run.ipynb`` (as executed), ``progress.jsonl``,
-``checkpoint.pt``, ``cases.csv`` and, last of all, ``metrics.json``. A run that has ``metrics.json`` for the same data
-is done; any other goes on from its checkpoint.
+``checkpoint.pt``, ``cases.csv``, ``further.csv`` and ``further.json`` (further rules on the same maps) and, last of
+all, ``metrics.json``. A run that has ``metrics.json`` for the same data is done; any other goes on from its checkpoint.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ import noisyseg
 from noisyseg.config import RunConfig
 from noisyseg.data.cases import Case, CaseSet
 from noisyseg.evaluate import ceiling, score_case
+from noisyseg.further import score_further_run, write_further
 from noisyseg.noise import GaussianDeformation
 from noisyseg.paths import atomic_write, project_root, read_json, write_json
 from noisyseg.training import Trainer, normalise, reproducible
@@ -115,7 +116,7 @@ def execute(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     # The lock dies with its process, however that ends. A second process waits and then finds the run done.
-    with _locked(folder, config, report):
+    with locked(folder, config, report):
         data_set = CaseSet(Path(data) / config.data_folder)
         if is_done(folder, config, data_set.digest):
             return read_json(folder / "metrics.json")
@@ -130,7 +131,8 @@ def execute(
 
 
 @contextmanager
-def _locked(folder: Path, config: RunConfig, report: Callable[[str], None]) -> Iterator[None]:
+def locked(folder: Path, config: RunConfig, report: Callable[[str], None]) -> Iterator[None]:
+    """Hold a run's folder for this process; wait, and say so, while another one has it."""
     lock = filelock.FileLock(folder / ".lock")
     try:
         lock.acquire(timeout=1)
@@ -147,14 +149,26 @@ def _limit(ids: list[str], count: int) -> list[str]:
     return ids[:count] if count else ids
 
 
-def _execute(config: RunConfig, folder: Path, data_set: CaseSet, report: Callable[[str], None]) -> dict[str, Any]:
-    started = time.perf_counter()
-    write_json(folder / "config.json", config.to_dict())
+def prepare(
+    config: RunConfig, data_set: CaseSet, load: Callable[[str, list[str]], list[Case]] | None = None
+) -> tuple[Trainer, list[Case]]:
+    """Make the untrained trainer of a run, with its training pairs, and load its test cases.
+
+    ``load`` (organ and ids to cases) replaces :meth:`noisyseg.data.cases.CaseSet.load` of the data set, for a caller
+    that has the cases in memory.
+    """
+    load = load or data_set.load
     train_ids, test_ids = data_set.split(config.organ, config.fold)
-    train = data_set.load(config.organ, _limit(train_ids, config.train_cases))
-    test = data_set.load(config.organ, _limit(test_ids, config.test_cases))
+    train = load(config.organ, _limit(train_ids, config.train_cases))
+    test = load(config.organ, _limit(test_ids, config.test_cases))
     labels = torch.from_numpy(np.stack([noisy_label(case, config) for case in train]))[:, None]
-    trainer = Trainer(config, normalise([case.image for case in train], config), labels, choose_device())
+    return Trainer(config, normalise([case.image for case in train], config), labels, choose_device()), test
+
+
+def _execute(config: RunConfig, folder: Path, data_set: CaseSet, report: Callable[[str], None]) -> dict[str, Any]:
+    started, worked = time.perf_counter(), time.process_time()
+    write_json(folder / "config.json", config.to_dict())
+    trainer, test = prepare(config, data_set)
     facts = {"data_digest": data_set.digest}
     checkpoint, progress = folder / "checkpoint.pt", folder / "progress.jsonl"
     if checkpoint.is_file():
@@ -178,19 +192,24 @@ def _execute(config: RunConfig, folder: Path, data_set: CaseSet, report: Callabl
     buffer = io.StringIO()
     pd.DataFrame(rows).to_csv(buffer, index=False)
     atomic_write(folder / "cases.csv", buffer.getvalue())
+    noisy = [noisy_label(case, config) for case in test]
+    more, more_facts = score_further_run(config, trainer, test, noisy, pd.DataFrame(rows))
+    write_further(folder, config, data_set.digest, more, {**more_facts, "provenance": provenance()})
     metrics = {
         "run": config.name,
         "config_hash": config.hash,
         "data_digest": data_set.digest,
         "scores": _means(rows),
         "best_epoch": trainer.best_epoch,
-        "train_cases": len(train),
+        "train_cases": len(trainer.images),
         "test_cases": len(test),
         "parameters": sum(weight.numel() for weight in trainer.model.parameters()),
         "precision": str(trainer.dtype).removeprefix("torch."),
         "device": str(trainer.device),
         "training_s": round(_training_s(trainer), 3),
+        # Of this process, since it took the run up: what others on the machine do is in wall_s, not in cpu_s.
         "wall_s": round(time.perf_counter() - started, 3),
+        "cpu_s": round(time.process_time() - worked, 3),
         "peak_memory_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "provenance": provenance(),

@@ -8,6 +8,7 @@ import re
 from noisyseg.evaluate import METHODS
 from noisyseg.paths import atomic_write, project_root
 from noisyseg.plots import plot_dice_over_noise
+from noisyseg.summaries import seeds_of
 from noisyseg.tables import Results, load_results
 
 PRESET = "hippocampus"
@@ -46,9 +47,11 @@ def readme_text(text: str, results: Results) -> str:
     cases = results.cases["case"].nunique()
     commit = results.provenance["commit"]
     alt = "Mean test Dice against the noise strength for CE(0), SD(0) and CE(*), with 95 % intervals and the ceiling"
+    seeds = len(seeds_of(results.cases))
+    trained = f" (mean of {seeds} trainings)" if seeds > 1 else ""
     caption = (
-        f"Mean Dice against the noisy label over {cases} cases, each scored by the network that did not see it, and "
-        f"the highest mean that any method can reach; preset `{PRESET}`, 95 % bootstrap intervals, from "
+        f"Mean Dice against the noisy label over {cases} cases, each scored by the network that did not see it"
+        f"{trained}, and the highest mean that any method can reach; preset `{PRESET}`, 95 % bootstrap intervals, from "
         f"[results/{PRESET}](results/{PRESET}/provenance.json) (commit {commit[:12]})."
     )
     parts = {"figure": f"![{alt}]({FIGURE})", "table": f"{markdown_table(results)}\n\n{caption}"}

@@ -2,28 +2,31 @@
 
 ``results/<preset>/`` holds ``cases.csv`` (a row for every test case and method), ``summary.csv`` (means with
 intervals), ``differences.csv`` (paired differences with intervals), ``history.csv`` (training curves) and
-``provenance.json``.
+``provenance.json``. Tables may lack the methods and columns that came later (further rules, several seeds).
 """
 
 from __future__ import annotations
 
 import io
 import json
-import math
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from noisyseg.config import Preset, RunConfig
-from noisyseg.evaluate import DIFFERENCES, METHODS, SCORES, bootstrap_interval
+from noisyseg.config import SEED_AXIS, Preset, RunConfig
+from noisyseg.evaluate import METHODS
 from noisyseg.experiment import is_done
+from noisyseg.further import read_further
 from noisyseg.paths import atomic_write, project_root, read_json, write_json
+from noisyseg.summaries import QUANTITIES as QUANTITIES
+from noisyseg.summaries import paired_differences as paired_differences
+from noisyseg.summaries import summarise as summarise
+from noisyseg.thresholds import FURTHER
 
-QUANTITIES = (*SCORES, "ceiling", "ceiling_mc", "volume_ratio", "threshold")
 PARTS = ("cases", "summary", "differences", "history")
 
 
@@ -38,73 +41,68 @@ class Results:
     provenance: dict[str, Any]
 
 
-def summarise(cases: pd.DataFrame) -> pd.DataFrame:
-    """Mean over cases, with 95 % bootstrap interval, of every quantity for each organ, a and method.
+def collect_cases(preset: Preset, configs: Sequence[RunConfig], runs: str | os.PathLike[str]) -> pd.DataFrame:
+    """Put the scores of finished runs together, sorted by organ, a, fold, case, method and seed.
 
-    ``volume_ratio`` is the volume of the mask over the expected volume of the label, sum(m). Runs without samples for
-    the ceiling (``ceiling_samples: 0``) have no ``ceiling_mc``: it stays NaN.
+    The further methods (``noisyseg.thresholds.FURTHER``) are there for every organ and a whose runs all have them.
+    The column ``training_seed`` is there where the preset has more than one.
 
-    Raises
-    ------
-    ValueError
-        If a value is not finite; where.
-
-    Examples
-    --------
-    >>> row = {"organ": "o", "a": 0.0, "case": "x", "method": "CE(0)", "threshold": 0.5}
-    >>> row |= {"volume": 2, "volume_marginal": 4.0}
-    >>> row |= dict.fromkeys(("dice_noisy", "dice_clean", "dice_marginal", "ceiling", "ceiling_mc"), 1.0)
-    >>> summarise(pd.DataFrame([row])).loc[0, ["n", "dice_noisy", "volume_ratio"]].tolist()
-    [1.0, 1.0, 0.5]
-    """
-    cases = cases.assign(volume_ratio=cases["volume"] / cases["volume_marginal"])
-    rows = []
-    for key, group in cases.groupby(["organ", "a", "method"], sort=False):
-        organ, a, method = cast(tuple[str, float, str], key)
-        row: dict[str, Any] = {"organ": organ, "a": a, "method": method, "n": len(group)}
-        for name in QUANTITIES:
-            interval = (math.nan,) * 3
-            values = group[name].to_numpy(dtype=np.float64)
-            if name != "ceiling_mc" or not np.isnan(values).all():
-                try:
-                    interval = bootstrap_interval(values)
-                except ValueError as error:
-                    raise ValueError(f"{organ}, a = {a}, {method}, {name}: {error}") from error
-            row[name], row[f"{name}_lo"], row[f"{name}_hi"] = interval
-        rows.append(row)
-    return pd.DataFrame(rows)
-
-
-def paired_differences(cases: pd.DataFrame) -> pd.DataFrame:
-    """Mean paired difference over cases, with 95 % bootstrap interval, for each organ, a, pair of methods and score.
+    Parameters
+    ----------
+    preset
+        The grid that the runs belong to.
+    configs
+        Its runs, or those of one cell of the table.
+    runs
+        Folder of the preset's runs, ``runs/<preset>``.
 
     Raises
     ------
-    ValueError
-        If the two methods of a pair were not scored on the same cases, or a case was scored twice.
+    FileNotFoundError
+        If a run has no scores.
     """
-    rows = []
-    for key, group in cases.groupby(["organ", "a"], sort=False):
-        organ, a = cast(tuple[str, float], key)
-        twice = group.loc[group.duplicated(["case", "method"]), ["method", "case"]].to_numpy()
-        if len(twice):
-            raise ValueError(f"{organ}, a = {a}: {twice[0][0]} was scored twice on {twice[0][1]}")
-        for first, second in DIFFERENCES:
-            for score in SCORES:
-                wide = group.pivot(index="case", columns="method", values=score)
-                if first not in wide or second not in wide or wide[[first, second]].isna().to_numpy().any():
-                    raise ValueError(f"{organ}, a = {a}: {first} and {second} were not scored on the same cases")
-                mean, low, high = bootstrap_interval(wide[first] - wide[second])
-                name = f"{first}-{second}"
-                rows.append({"organ": organ, "a": a, "difference": name, "score": score, "n": len(wide)})
-                rows[-1].update(mean=mean, lo=low, hi=high)
-    return pd.DataFrame(rows)
+    folder = Path(runs)
+    main = [pd.read_csv(folder / config.folder / "cases.csv") for config in configs]
+    more = [_further(folder / config.folder, config) for config in configs]
+    # A method that some runs of a cell lack would be compared on other cases than the rest: it is left out.
+    complete: dict[tuple[str, float, str], set[str]] = {}
+    for config, part in zip(configs, more, strict=True):
+        cell = (config.organ, config.a, config.loss)
+        complete[cell] = complete.get(cell, set(FURTHER)) & set(part["method"])
+    parts = []
+    for config, *tables in zip(configs, main, more, strict=True):
+        known = [*METHODS, *complete[config.organ, config.a, config.loss]]
+        for table in tables:
+            table = table.loc[table["method"].isin(known)]
+            if table.empty:
+                continue
+            if len(preset.seeds) > 1:
+                table.insert(list(table.columns).index("fold") + 1, SEED_AXIS, config.training_seed)
+            parts.append(table)
+    ranks = {
+        "organ": {organ: rank for rank, organ in enumerate(preset.grid["organ"])},
+        "method": {method: rank for rank, method in enumerate((*METHODS, *FURTHER))},
+    }
+
+    def key(column: pd.Series) -> pd.Series:
+        return column.map(ranks[str(column.name)]) if column.name in ranks else column
+
+    cases = pd.concat(parts, ignore_index=True)
+    order = ["organ", "a", "fold", "case", "method", *([SEED_AXIS] if SEED_AXIS in cases else [])]
+    return cases.sort_values(order, key=key, ignore_index=True)
 
 
-def _history(config: RunConfig, folder: Path) -> pd.DataFrame:
+def _further(folder: Path, config: RunConfig) -> pd.DataFrame:
+    """Scores of a finished run under the further rules; no rows where it has none."""
+    if read_further(folder, config, read_json(folder / "metrics.json")["data_digest"]) is None:
+        return pd.DataFrame({"method": []})
+    return pd.read_csv(folder / "further.csv")
+
+
+def _history(config: RunConfig, folder: Path, axes: tuple[str, ...]) -> pd.DataFrame:
     records = [json.loads(line) for line in (folder / "progress.jsonl").read_text().splitlines()]
     table = pd.DataFrame(records, columns=["epoch", "train_loss", "train_dice", "lr"])
-    for position, axis in enumerate(("organ", "a", "loss", "fold")):
+    for position, axis in enumerate(axes):
         table.insert(position, axis, getattr(config, axis))
     return table
 
@@ -132,24 +130,14 @@ def gather(preset: Preset, runs: str | os.PathLike[str]) -> Results:
             f"{len(missing)} of {len(configs)} runs of {preset.name} are missing, the first is {missing[0]}; "
             f"`make reproduce PRESET={preset.name}` goes on with them"
         )
-    cases = pd.concat([pd.read_csv(folder / c.folder / "cases.csv") for c in configs], ignore_index=True)
-    order = {method: rank for rank, method in enumerate(METHODS)}
-    organs = {organ: rank for rank, organ in enumerate(preset.grid["organ"])}
-    cases = cases.sort_values(
-        ["organ", "a", "fold", "case", "method"],
-        key=lambda column: (
-            column.map({"organ": organs, "method": order}[column.name])
-            if column.name in ("organ", "method")
-            else column
-        ),
-        ignore_index=True,
-    )
     metrics = [read_json(folder / config.folder / "metrics.json") for config in configs]
     digests = {m["data_digest"] for m in metrics}
     if len(digests) > 1:
         raise ValueError(f"the runs of {preset.name} saw {len(digests)} different versions of the data")
-    history = pd.concat([_history(c, folder / c.folder) for c in configs], ignore_index=True)
-    kept = ("run", "config_hash", "best_epoch", "training_s", "wall_s", "peak_memory_mib", "precision", "device")
+    cases = collect_cases(preset, configs, folder)
+    axes = ("organ", "a", "loss", "fold", *([SEED_AXIS] if len(preset.seeds) > 1 else []))
+    history = pd.concat([_history(c, folder / c.folder, axes) for c in configs], ignore_index=True)
+    kept = ("config_hash", "best_epoch", "training_s", "wall_s", "cpu_s", "peak_memory_mib", "precision", "device")
     commits = sorted({m["provenance"]["commit"] for m in metrics})
     machines = [m["provenance"]["machine"] for m in metrics]
     facts = {
@@ -164,8 +152,20 @@ def gather(preset: Preset, runs: str | os.PathLike[str]) -> Results:
         "packages": metrics[0]["provenance"]["packages"],
         "parameters": metrics[0]["parameters"],
         "config": {**preset.values, "grid": {axis: list(points) for axis, points in preset.grid.items()}},
-        "runs": [{name: m[name] for name in (*kept, "finished")} for m in metrics],
+        # Runs from before there were several seeds do not have theirs in their name.
+        "runs": [
+            {"run": c.name, **{name: m[name] for name in (*kept, "finished") if name in m}}  # cpu_s came later
+            for c, m in zip(configs, metrics, strict=True)
+        ],
     }
+    further = [read_further(folder / c.folder, c, facts["data_digest"]) for c in configs]
+    scored = [f for f in further if f is not None]
+    if scored:
+        facts["further"] = {
+            "runs": len(scored),
+            "rankseg": sorted({f["rankseg"] or "not installed" for f in scored}),
+            "apart": max(f["apart"] for f in scored),
+        }
     return Results(cases, summarise(cases), paired_differences(cases), history, facts)
 
 

@@ -1,0 +1,44 @@
+"""Numbers and tables as the pages show them: no zero before the point, a mean with its interval, Markdown tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+
+def short(x: float, digits: int = 3, sign: str = "") -> str:
+    """Format a number as the paper does, without the zero before the point; ``sign="+"`` shows a plus.
+
+    Examples
+    --------
+    >>> short(0.7055, 4), short(-0.0125), short(1.5, 1), short(0.02, 2, "+")
+    ('.7055', '−.013', '1.5', '+.02')
+    """
+    text = f"{x:{sign}.{digits}f}".replace("-", "−")
+    return text.replace("0.", ".", 1) if abs(x) < 1 else text
+
+
+def interval(mean: float, lo: float, hi: float, digits: int = 3, sign: str = "") -> str:
+    """Format a mean with its interval.
+
+    Examples
+    --------
+    >>> interval(0.0123, 0.008, 0.0166, sign="+")
+    '+.012 [.008, .017]'
+    """
+    return f"{short(mean, digits, sign)} [{short(lo, digits)}, {short(hi, digits)}]"
+
+
+def markdown_table(header: Sequence[object], rows: Iterable[Sequence[object]], left: int = 1) -> str:
+    r"""Lay out rows of ready-made text as a Markdown table; the first ``left`` columns are names.
+
+    The star of ``CE(*)`` is a star, and no emphasis.
+
+    Examples
+    --------
+    >>> print(markdown_table(["method", "Dice"], [["CE(*)", ".7"]]))
+    | method | Dice |
+    | --- | ---: |
+    | CE(\*) | .7 |
+    """
+    lines = [header, ["---"] * left + ["---:"] * (len(header) - left), *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines).replace("(*)", r"(\*)")
