@@ -36,7 +36,7 @@ export PIP_ROOT_USER_ACTION := ignore
 .PHONY: help
 help:
 	@echo 'make reproduce   run the experiments of PRESET=$(PRESET), build the book, print the table'
-	@echo '                 PRESET=smoke|quick|hippocampus|paper  SOURCE=DIR (a local copy of the data)  CORES=N'
+	@echo '                 PRESET=smoke|quick|phantoms|hippocampus|paper  SOURCE=DIR (a local copy of the data)  CORES=N'
 	@echo 'make book        build the book from the stored results into _build/html'
 	@echo 'make lab         open the notebooks in JupyterLab'
 	@echo 'make notebooks   execute the chapters in notebooks/ anew, store their outputs, renew the README'

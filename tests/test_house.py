@@ -28,7 +28,7 @@ DIRECT = [Requirement(r) for r in PROJECT["dependencies"]]
 EXTRAS = {name: [Requirement(r) for r in group] for name, group in PROJECT["optional-dependencies"].items()}
 LOCKED = DIRECT + EXTRAS["test"] + EXTRAS["lab"]
 VERBS = {"reproduce", "test", "book", "lab", "notebooks", "bench", "clean"}
-PRESETS = {"smoke", "quick", "hippocampus", "paper"}
+PRESETS = {"smoke", "quick", "phantoms", "hippocampus", "paper"}
 
 LAYOUT = """
     README.md Makefile pyproject.toml requirements.lock environment.yml LICENSE LICENSE-text CITATION.cff
@@ -37,10 +37,10 @@ LAYOUT = """
     src/noisyseg/metrics.py src/noisyseg/optimal.py src/noisyseg/fields.py src/noisyseg/noise.py
     src/noisyseg/phantoms.py src/noisyseg/data/cases.py src/noisyseg/models/unet.py src/noisyseg/training.py
     src/noisyseg/augment.py src/noisyseg/evaluate.py src/noisyseg/experiment.py src/noisyseg/plots.py
-    src/noisyseg/cli.py data_scripts/hippocampus.py data_scripts/phantoms.py
+    src/noisyseg/cli.py data_scripts/hippocampus.py data_scripts/phantoms.py data_scripts/totalsegmentator.py
     workflow/Snakefile workflow/profiles/local workflow/presets/smoke.yaml workflow/presets/quick.yaml
-    workflow/presets/hippocampus.yaml workflow/presets/paper.yaml
-    results/hippocampus results/quick results/paper/table1.csv benchmarks/run.py
+    workflow/presets/hippocampus.yaml workflow/presets/phantoms.yaml workflow/presets/paper.yaml
+    results/hippocampus results/phantoms results/quick results/paper/table1.csv benchmarks/run.py
 """.split()
 
 # What is in a file that people read; the binary rest and scripts vendored for the book are not.

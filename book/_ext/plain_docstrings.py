@@ -19,7 +19,10 @@ def escape(line: str) -> str:
     line = STATEMENT.sub(r":prf:ref:`\1`", line)
     parts = CODE.split(line)
     parts[::2] = [part.replace("|", r"\|") for part in parts[::2]]
-    return re.sub(r"(``[^`]+``)(?=[\w^])", r"\1\\ ", "".join(parts))
+    for k in range(1, len(parts), 2):  # a literal must not run into the word behind it
+        if parts[k].startswith("``") and re.match(r"[\w^]", parts[k + 1]):
+            parts[k] += "\\ "
+    return "".join(parts)
 
 
 def process(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:

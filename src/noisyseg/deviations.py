@@ -31,7 +31,7 @@ def deviations(paper: pd.DataFrame, results: Mapping[str, Results]) -> pd.DataFr
         One row for each value of the paper and each preset that has it, and always one for the preset ``paper``:
         ``organ, a, method, paper, preset, ours, lo, hi, difference, inside, reason``. ``difference`` is ours - paper,
         ``inside`` whether the paper's value lies in our 95 % interval, ``reason`` the items in which the preset is not
-        the paper's protocol (:func:`noisyseg.protocol.codes`). Where the preset ``paper`` was not run, numbers are NaN,
+        the paper's protocol (``noisyseg.protocol.codes``). Where the preset ``paper`` was not run, numbers are NaN,
         ``inside`` is None and the reason says so.
 
     Examples

@@ -61,7 +61,7 @@ class Item:
 def _data(p: Protocol) -> str:
     c = p.config
     known = {"hippocampus": "real MRI, hippocampus", "phantoms": f"phantoms, {c['phantom_cases']} an organ"}
-    return known.get(c["dataset"], c["dataset"].replace("totalsegmentator", "CT, TotalSegmentator"))
+    return known.get(c["dataset"]) or str(c["dataset"]).replace("totalsegmentator", "CT, TotalSegmentator")
 
 
 def _patches(p: Protocol) -> str:

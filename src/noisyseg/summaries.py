@@ -100,10 +100,10 @@ def summarise(cases: pd.DataFrame) -> pd.DataFrame:
 def paired_differences(cases: pd.DataFrame) -> pd.DataFrame:
     """Mean paired difference over cases, with 95 % bootstrap interval, for each organ, a, pair of methods and score.
 
-    The pairs are those of ``noisyseg.evaluate.DIFFERENCES`` and, where both methods were scored, those of
-    ``noisyseg.evaluate.FURTHER_DIFFERENCES``. With several training seeds, networks of one seed are paired, the
-    differences of a case are averaged over the seeds, and there are the columns ``seeds`` and ``seed_sd``: the standard
-    deviation (n - 1) over the seeds of the mean difference.
+    The pairs are the three of the paper's methods and, where both of a pair were scored, those of the further rules
+    (``DIFFERENCES`` and ``FURTHER_DIFFERENCES`` in ``evaluate.py``). With several training seeds, networks of one seed
+    are paired, the differences of a case are averaged over the seeds, and there are the columns ``seeds`` and
+    ``seed_sd``: the standard deviation (n - 1) over the seeds of the mean difference.
 
     Raises
     ------

@@ -137,7 +137,18 @@ def gather(preset: Preset, runs: str | os.PathLike[str]) -> Results:
     cases = collect_cases(preset, configs, folder)
     axes = ("organ", "a", "loss", "fold", *([SEED_AXIS] if len(preset.seeds) > 1 else []))
     history = pd.concat([_history(c, folder / c.folder, axes) for c in configs], ignore_index=True)
-    kept = ("config_hash", "best_epoch", "training_s", "wall_s", "cpu_s", "peak_memory_mib", "precision", "device")
+    kept = (
+        "config_hash",
+        "train_cases",
+        "test_cases",
+        "best_epoch",
+        "training_s",
+        "wall_s",
+        "cpu_s",
+        "peak_memory_mib",
+        "precision",
+        "device",
+    )
     commits = sorted({m["provenance"]["commit"] for m in metrics})
     machines = [m["provenance"]["machine"] for m in metrics]
     facts = {

@@ -1,18 +1,18 @@
 """Ways to turn one probability map into a mask: the paper's three, and what else is done with the same map.
 
-==============  ======  ====================================================================================
-method          output  mask
-==============  ======  ====================================================================================
-``CE(0)``       ce      c >= 1/2
-``SD(0)``       sd      c >= 1/2
-``CE(*)``       ce      c >= sup_s D_c(s) / 2, from the map itself (:func:`noisyseg.dice_threshold`)
-``CE(fold)``    ce      c >= u, one u for all images of a fold: the best on the fold's training data
-``SD(fold)``    sd      the same for the network that was trained with soft-Dice
-``CE(rank)``    ce      what the package ``rankseg`` makes of c with its solver RMA
-``CE(rank BA)`` ce      the same with its slower solver BA
-``CE(oracle)``  ce      c >= u with the u that is best for this case's own noisy label: an upper limit for every
-                        threshold, chosen image by image or not; no method, because it looks at the answer
-==============  ======  ====================================================================================
+===============  ======  ====================================================================================
+method           output  mask
+===============  ======  ====================================================================================
+``CE(0)``        ce      c >= 1/2
+``SD(0)``        sd      c >= 1/2
+``CE(*)``        ce      c >= sup_s D_c(s) / 2, from the map itself (:func:`noisyseg.dice_threshold`)
+``CE(fold)``     ce      c >= u, one u for all images of a fold: the best on the fold's training data
+``SD(fold)``     sd      the same for the network that was trained with soft-Dice
+``CE(rank)``     ce      what the package ``rankseg`` makes of c with its solver RMA
+``CE(rank BA)``  ce      the same with its slower solver BA
+``CE(oracle)``   ce      c >= u with the u that is best for this case's own noisy label: an upper limit for every
+                         threshold, chosen image by image or not; no method, because it looks at the answer
+===============  ======  ====================================================================================
 
 ``rankseg`` is optional (extra ``bench``): without it its two rows are left out. Book chapter *The experiment*.
 """

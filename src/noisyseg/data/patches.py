@@ -214,7 +214,7 @@ class PatchGrid:
         return np.where(inside, _apply(volume, weights), fill).astype(np.float32)
 
     def label(self, mask: NDArray) -> NDArray[np.uint8]:
-        """Resample a label: 1 where at least half of the cell is filled, the rule of :func:`halve` at any voxel size.
+        """Resample a label: 1 where at least half of the cell is filled, the rule of ``halve`` at any voxel size.
 
         A cell then says what most of it is, and a tie counts as filled. Outside the volume there is nothing.
         """

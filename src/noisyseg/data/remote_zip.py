@@ -83,7 +83,7 @@ def list_members(file: RemoteFile, wanted: Callable[[str], bool] = lambda name: 
     ValueError
         If the file is no zip or its directory is damaged.
     OSError
-        If the server fails or ignores Range; see :class:`RemoteFile`.
+        If the server fails or ignores Range; see :class:`~noisyseg.data.http_range.RemoteFile`.
     """
     directory = _Directory(file)
     try:
@@ -152,7 +152,7 @@ class RemoteZip:
     file
         The archive.
     members
-        From :func:`list_members`, now or earlier.
+        From ``list_members``, now or earlier.
     """
 
     def __init__(self, file: RemoteFile, members: Iterable[Member]) -> None:
@@ -167,7 +167,7 @@ class RemoteZip:
         DamagedMember
             If it is damaged both times.
         OSError
-            If the server fails; see :class:`RemoteFile`.
+            If the server fails; see :class:`~noisyseg.data.http_range.RemoteFile`.
         """
         member = self.members[name]
         if member.packed >= LARGEST:
