@@ -5,11 +5,14 @@ import hashlib
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
+from noisyseg._run_config import required_fields
 from noisyseg.config import AXES, POINT, SEED_AXIS, Preset, RunConfig, check_names, notebook_parameters
 from noisyseg.paths import read_json
 
@@ -22,14 +25,14 @@ VALUES: dict[str, Any] = {
     "plateau_patience": 30, "plateau_factor": 0.2, "training_seed": 1, "precision": "float32", "channels_last": False,
     "prior_bias": False,
     "threads": 1, "augment_probability": 0.5, "shift": 0.1, "rotation_deg": 15.0, "smoothing_voxels": 1.0,
-    "ceiling_samples": 10,
+    "ceiling_samples": 10, "fast_layers": False,
 }  # fmt: skip
 
 # Another good value of every field.
 OTHER: dict[str, Any] = {
     "organ": "aorta", "loss": "sd", "model": None, "dataset": "hippocampus", "features": (4, 9), "select": "dice",
     "schedule": "plateau", "precision": "auto", "channels_last": True, "prior_bias": True, "plateau_factor": 0.3,
-    "augment_probability": 0.25,
+    "augment_probability": 0.25, "fast_layers": True,
 }  # fmt: skip
 FIELDS = [field.name for field in dataclasses.fields(RunConfig)]
 INTEGERS = [field.name for field in dataclasses.fields(RunConfig) if field.type == "int"]
@@ -86,10 +89,15 @@ def test_hash_is_a_function_of_the_values():
     assert RunConfig.from_dict(dict(reversed(VALUES.items()))).hash == config().hash, "the order of keys is no value"
     assert RunConfig.from_dict(config().to_dict()) == config()
     # By hand: 12 digits of the SHA-256 of this configuration as sorted JSON. Finished runs are found by it.
-    # `prior_bias` came later and counts only where it is on.
-    earlier = {name: value for name, value in VALUES.items() if name != "prior_bias"}
+    # `prior_bias` and `fast_layers` came later and count only where they are on.
+    earlier = {name: value for name, value in VALUES.items() if name not in ("prior_bias", "fast_layers")}
     text = json.dumps({**earlier, "features": [4, 8]}, sort_keys=True)
     assert config().hash == hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def test_a_configuration_from_before_fast_layers_is_read():
+    earlier = {name: value for name, value in config().to_dict().items() if name != "fast_layers"}
+    assert RunConfig.from_dict(earlier) == config() and required_fields() == [*earlier]
 
 
 @pytest.mark.parametrize("field", [name for name in FLOATS if name not in ("plateau_factor", "augment_probability")])
@@ -115,7 +123,7 @@ def test_a_configuration_cannot_be_changed():
         config().fold = 1  # type: ignore[misc]
 
 
-@pytest.mark.parametrize("field", FIELDS)
+@pytest.mark.parametrize("field", [name for name in FIELDS if name != "fast_layers"])  # it may be left out
 def test_missing_field(field):
     with pytest.raises(ValueError, match=f"^configuration lacks '{field}'$"):
         RunConfig.from_dict({name: value for name, value in VALUES.items() if name != field})
@@ -378,7 +386,7 @@ def test_preset_without_a_section(tmp_path, section):
 @pytest.mark.parametrize("section", ["grid", "run"])
 def test_preset_without_a_key(tmp_path, section):
     assert set(POINT) - set(AXES) == {SEED_AXIS}
-    for key in yaml.safe_load(preset_text())[section]:
+    for key in yaml.safe_load(preset_text())[section].keys() - {"fast_layers"}:  # it may be left out
         content = yaml.safe_load(preset_text())
         del content[section][key]
         with pytest.raises(ValueError, match=rf"preset mine\.yaml, {section} lacks '{key}'"):
@@ -472,3 +480,12 @@ def test_notebook_parameters_refuse_what_the_template_does_not_know():
         notebook_parameters({**given, "flod": 1}, ("a", "fold"))
     with pytest.raises(ValueError, match="notebook lacks 'loss'"):
         notebook_parameters(given, ("a", "fold", "loss"))
+
+
+def test_names_from_before_the_first_cell_are_no_parameters():
+    """As a user's IPython startup file makes them; a cell that gives such a name another value is looked at again."""
+    shell = SimpleNamespace(user_ns_hidden={"np": np, "flod": 1, "a": 7.0})
+    given = {"get_ipython": lambda: shell, "np": np, "flod": 1, "a": 0.01}
+    assert notebook_parameters(given, ("a",)) == {"a": 0.01}
+    with pytest.raises(ValueError, match="notebook has the unknown key 'flod'"):
+        notebook_parameters({**given, "flod": 2}, ("a",))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from noisyseg.paths import atomic_write, project_root, read_json, write_json
+from noisyseg.paths import atomic_file, atomic_write, project_root, read_json, write_json
 
 
 def names(folder: Path) -> list[str]:
@@ -22,6 +22,19 @@ def test_writes_bytes_and_utf8_text_and_makes_parents(tmp_path):
     assert names(tmp_path / "a" / "b") == ["x"]
     atomic_write(tmp_path / "y", "")
     assert (tmp_path / "y").read_bytes() == b""
+
+
+def test_a_block_that_fails_leaves_what_was_there(tmp_path):
+    path = tmp_path / "x"
+    with atomic_file(path) as file:
+        file.write(b"o")
+        assert not path.exists()  # not before the block has ended
+        file.write(b"ld")
+    assert path.read_bytes() == b"old"
+    with pytest.raises(KeyError), atomic_file(path) as file:
+        file.write(b"new")
+        raise KeyError
+    assert path.read_bytes() == b"old" and names(tmp_path) == ["x"]
 
 
 @pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])

@@ -120,6 +120,33 @@ def test_the_same_seed_gives_the_same_bits():
     assert torch.equal(results[0], results[1]) and not torch.equal(results[0], results[2])
 
 
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last_3d])
+def test_fast_layers_are_the_same_function_of_the_same_weights(batch, layout):
+    torch.manual_seed(0)
+    plain = UNet((2, 4, 6)).double()
+    for weight in plain.parameters():  # scales, shifts and biases too: at first they are 1 and 0
+        nn.init.normal_(weight, std=0.5)
+    fast = UNet((2, 4, 6), fast=True).double()
+    fast.load_state_dict(plain.state_dict())
+    image, toward = torch.randn(2, batch, 1, 8, 12, 8, dtype=torch.float64)
+    found = []
+    for model in (plain, fast):
+        x = image.clone().to(memory_format=layout).requires_grad_()
+        logits = model.to(memory_format=layout)(x)
+        (logits * toward).sum().backward()
+        found.append([logits, x.grad, *(weight.grad for weight in model.parameters())])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9)
+
+
+def test_fast_layers_make_no_copy_of_the_layout():
+    x = torch.randn(1, 4, 4, 6, 8).to(memory_format=torch.channels_last_3d)
+    fast = UNet((4, 8), fast=True)
+    for layer, given in ((fast.encoders[0][1], x), (fast.ups[0], torch.cat([x, x], dim=1))):
+        assert layer(given).is_contiguous(memory_format=torch.channels_last_3d)
+
+
 @pytest.mark.parametrize("features", [(), (8,), (8, 0), (-1, 4), (0, 0)])
 def test_networks_that_cannot_be(features):
     message = rf"features is \[{', '.join(map(str, features))}\]; expected at least two levels of at least one channel"

@@ -68,6 +68,8 @@ class RunConfig:
     smoothing_voxels: float
     # evaluation
     ceiling_samples: int
+    # Came later, and may be left out: layers that compute the same in other roundings, see noisyseg.models.UNet
+    fast_layers: bool = False
 
     def __post_init__(self) -> None:
         for field, kind in get_type_hints(type(self)).items():
@@ -128,8 +130,9 @@ class RunConfig:
         A field that came later counts only where it is switched on: results from before it keep their names.
         """
         fields = dataclasses.asdict(self)
-        if not self.prior_bias:
-            del fields["prior_bias"]
+        for later in ("prior_bias", "fast_layers"):
+            if not fields[later]:
+                del fields[later]
         text = json.dumps(fields, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -164,11 +167,22 @@ class RunConfig:
     def from_dict(cls, values: dict[str, Any]) -> RunConfig:
         """Build a configuration; unknown and missing names are refused, with the name that may have been meant."""
         names = [field.name for field in dataclasses.fields(cls)]
-        check_names("configuration", values, names, required=names)
+        check_names("configuration", values, names, required=required_fields())
         values = dict(values)
         if isinstance(values["features"], list):
             values["features"] = tuple(values["features"])
         return cls(**values)
+
+
+def required_fields() -> list[str]:
+    """Names of the fields that every configuration must state: all but those that came later and have a default.
+
+    Examples
+    --------
+    >>> "features" in required_fields(), "fast_layers" in required_fields()
+    (True, False)
+    """
+    return [field.name for field in dataclasses.fields(RunConfig) if field.default is dataclasses.MISSING]
 
 
 def check_names(what: str, given: Any, known: Any, required: Any = ()) -> None:

@@ -18,6 +18,7 @@ import yaml
 
 from noisyseg._run_config import RunConfig as RunConfig
 from noisyseg._run_config import check_names as check_names
+from noisyseg._run_config import required_fields
 from noisyseg.paths import project_root
 
 AXES = ("organ", "a", "loss", "fold", "model")
@@ -87,7 +88,8 @@ class Preset:
             raise ValueError(f"preset {path.name}: {SEED_AXIS} is in grid and in run; expected it in one of them")
         grid = {axis: tuple(content["grid"][axis]) for axis in POINT if axis in content["grid"]}
         names = [field.name for field in dataclasses.fields(RunConfig) if field.name not in grid]
-        check_names(f"preset {path.name}, run", content["run"], names, required=names)
+        required = [name for name in required_fields() if name in names]
+        check_names(f"preset {path.name}, run", content["run"], names, required=required)
         made = cls(path.stem, " ".join(content["about"].split()), grid, content["run"])
         try:
             names = [run.name for run in made.runs()]  # every value is checked now, not in the middle of a night
@@ -134,7 +136,8 @@ def notebook_parameters(namespace: dict[str, Any], known: tuple[str, ...]) -> di
     """Parameters of a papermill template, from its ``globals()``; every other name is refused.
 
     papermill injects a name that the template does not know with no more than a warning: the run would then silently
-    use a default. Call this right after the cell tagged ``parameters``, before any import.
+    use a default. Call this right after the cell tagged ``parameters``, before any import. What IPython and the user's
+    startup files had defined before the first cell does not count.
 
     Examples
     --------
@@ -145,6 +148,12 @@ def notebook_parameters(namespace: dict[str, Any], known: tuple[str, ...]) -> di
     ValueError: notebook has the unknown key 'epoch'; known are a, fold
     """
     interactive = {"In", "Out", "exit", "quit", "get_ipython", "open", "notebook_parameters"}
-    names = [name for name in namespace if not name.startswith("_") and name not in interactive]
+    shell: Any = namespace.get("get_ipython")
+    before = {} if shell is None else shell().user_ns_hidden
+    names = [
+        name
+        for name, value in namespace.items()
+        if not name.startswith("_") and name not in interactive and not (name in before and before[name] is value)
+    ]
     check_names("notebook", names, known, required=known)
     return {name: namespace[name] for name in known}

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -29,11 +30,14 @@ import torch
 import noisyseg
 from noisyseg.config import RunConfig
 from noisyseg.data.cases import Case, CaseSet
+from noisyseg.data.packed import load_packed
 from noisyseg.evaluate import ceiling, score_case
 from noisyseg.further import score_further_run, write_further
 from noisyseg.noise import GaussianDeformation
+from noisyseg.noise_cache import noisy_label as noisy_label
+from noisyseg.noise_cache import noisy_labels
 from noisyseg.paths import atomic_write, project_root, read_json, write_json
-from noisyseg.training import Trainer, normalise, reproducible
+from noisyseg.training import ImageStack, Trainer, normalise, reproducible
 
 PACKAGES = ("numpy", "scipy", "torch", "pandas", "papermill", "nibabel")
 
@@ -64,11 +68,6 @@ def provenance() -> dict[str, Any]:
     }
     packages = {name: version(name) for name in PACKAGES}
     return {"version": noisyseg.__version__, "commit": commit, "machine": machine, "packages": packages}
-
-
-def noisy_label(case: Case, config: RunConfig) -> np.ndarray:
-    """The one noisy label of a case, uint8; the same for both losses, for training and for evaluation."""
-    return GaussianDeformation(config.a, config.b).sample(case.label, rng=config.seed_of_case(case.id))
 
 
 def choose_device() -> torch.device:
@@ -150,25 +149,30 @@ def _limit(ids: list[str], count: int) -> list[str]:
 
 
 def prepare(
-    config: RunConfig, data_set: CaseSet, load: Callable[[str, list[str]], list[Case]] | None = None
+    config: RunConfig,
+    data_set: CaseSet,
+    load: Callable[[str, list[str]], list[Case]] | None = None,
+    report: Callable[[str], None] = print,
 ) -> tuple[Trainer, list[Case]]:
     """Make the untrained trainer of a run, with its training pairs, and load its test cases.
 
-    ``load`` (organ and ids to cases) replaces :meth:`noisyseg.data.cases.CaseSet.load` of the data set, for a caller
-    that has the cases in memory.
+    Images are mapped from packed files and noisy labels drawn once for all runs that share them, see
+    :mod:`noisyseg.data.packed` and :mod:`noisyseg.noise_cache`, which say to ``report`` what they found damaged.
+    ``load`` (organ and ids to cases) replaces the packed files, for a caller that has the cases in memory.
     """
-    load = load or data_set.load
+    load = load or partial(load_packed, data_set, report=report)
     train_ids, test_ids = data_set.split(config.organ, config.fold)
     train = load(config.organ, _limit(train_ids, config.train_cases))
     test = load(config.organ, _limit(test_ids, config.test_cases))
-    labels = torch.from_numpy(np.stack([noisy_label(case, config) for case in train]))[:, None]
-    return Trainer(config, normalise([case.image for case in train], config), labels, choose_device()), test
+    labels = torch.from_numpy(noisy_labels(config, data_set, train, report))[:, None]
+    images = ImageStack([case.image for case in train], config)
+    return Trainer(config, images, labels, choose_device()), test
 
 
 def _execute(config: RunConfig, folder: Path, data_set: CaseSet, report: Callable[[str], None]) -> dict[str, Any]:
     started, worked = time.perf_counter(), time.process_time()
     write_json(folder / "config.json", config.to_dict())
-    trainer, test = prepare(config, data_set)
+    trainer, test = prepare(config, data_set, report=report)
     facts = {"data_digest": data_set.digest}
     checkpoint, progress = folder / "checkpoint.pt", folder / "progress.jsonl"
     if checkpoint.is_file():

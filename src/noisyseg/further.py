@@ -24,7 +24,7 @@ from noisyseg.evaluate import score_case, score_further
 from noisyseg.noise import GaussianDeformation
 from noisyseg.paths import atomic_write, read_json, write_json
 from noisyseg.thresholds import FURTHER, GRID, RANK_SOLVERS, dice_over_grid, fold_threshold, rankseg_version
-from noisyseg.training import Trainer, normalise
+from noisyseg.training import ImageStack, Trainer, normalise
 
 CHUNK = 16  # maps in memory at a time
 ROUNDING = 1e-12  # of a table that was written and read
@@ -42,7 +42,7 @@ def fold_curve(trainer: Trainer) -> NDArray[np.float64]:
     return total / len(trainer.images)
 
 
-def _maps(trainer: Trainer, images: Tensor) -> Iterator[NDArray[np.float32]]:
+def _maps(trainer: Trainer, images: Tensor | ImageStack) -> Iterator[NDArray[np.float32]]:
     for start in range(0, len(images), CHUNK):
         yield from trainer.probabilities(images[start : start + CHUNK]).numpy()
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 
 def project_root() -> Path:
@@ -59,13 +61,37 @@ def atomic_write(path: str | os.PathLike[str], content: bytes | str) -> Path:
     ...     atomic_write(pathlib.Path(folder, "a", "b.txt"), "x").read_text()
     'x'
     """
+    with atomic_file(path) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+    return Path(path)
+
+
+@contextmanager
+def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """Open a file for writing that becomes ``path`` when the block ends, and nothing at all if an exception ends it.
+
+    For what is too large to be in memory at once; see :func:`atomic_write`, which uses it.
+
+    Raises
+    ------
+    OSError
+        If the disk is full or the folder cannot be written; ``path`` is then what it was before.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     with atomic_file(Path(folder, "x.bin")) as file:
+    ...         _ = file.write(b"one"), file.write(b"two")
+    ...     Path(folder, "x.bin").read_bytes()
+    b'onetwo'
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    data = content.encode() if isinstance(content, str) else content
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         mask = os.umask(0)
@@ -77,7 +103,6 @@ def atomic_write(path: str | os.PathLike[str], content: bytes | str) -> Path:
         if isinstance(error, OSError) and error.filename is None:  # a full disk does not say which file
             raise OSError(error.errno, error.strerror, str(path)) from error
         raise
-    return path
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> Path:

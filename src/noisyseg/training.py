@@ -105,9 +105,9 @@ class Trainer:
     config
         All numbers.
     images, labels : tensors (cases, 1, x, y, z)
-        Normalised images in float32, (noisy) labels in uint8.
+        Normalised images in float32, (noisy) labels in uint8. The images may also be an :class:`ImageStack`.
     device
-        Where to train.
+        Where to train. On a GPU images and labels are kept in its memory if they take up at most half of what is free.
 
     Examples
     --------
@@ -115,7 +115,7 @@ class Trainer:
     """
 
     config: RunConfig
-    images: Tensor
+    images: Tensor | ImageStack
     labels: Tensor
     device: torch.device
 
@@ -129,12 +129,12 @@ class Trainer:
         torch.manual_seed(config.training_seed)
         self.dtype = resolve_precision(config.precision, self.device)
         layout = torch.channels_last_3d if config.channels_last else torch.contiguous_format
-        network = UNet(config.features).to(self.device)
+        network = UNet(config.features, fast=config.fast_layers).to(self.device)
         network.to(memory_format=layout)  # pyright: ignore[reportCallIssue]  (torch's stubs lack this overload)
         if config.prior_bias:
             # Outputs start at the share of foreground: cross-entropy else takes hundreds of steps to get there.
             voxels = self.labels.numel()
-            share = min(max(int(self.labels.sum()), 1), voxels - 1) / voxels
+            share = min(max(int(torch.count_nonzero(self.labels)), 1), voxels - 1) / voxels
             assert network.head.bias is not None
             torch.nn.init.constant_(network.head.bias, math.log(share / (1 - share)))
         self.model: nn.Module = network
@@ -156,6 +156,7 @@ class Trainer:
             self.scheduler = torch.optim.lr_scheduler.LambdaLR(
                 self.optimiser, lambda epoch: 0.5 * (1 + math.cos(math.pi * epoch / config.epochs))
             )
+        self._pairs = self._near()
         self.epoch = 0
         self.best_merit = -math.inf
         self.best_epoch = -1
@@ -188,12 +189,13 @@ class Trainer:
             self.optimiser.zero_grad(set_to_none=True)
             loss.backward()
             self.optimiser.step()
-            losses.append(float(loss.detach()) * len(images))
+            # Read at the end of the epoch: a GPU would have to be waited for.
+            losses.append((loss.detach(), len(images)))
             scores.append(_dice_at_half(logits.detach(), labels))
         record = {
             "epoch": self.epoch,
-            "train_loss": sum(losses) / len(order),
-            "train_dice": float(torch.cat(scores).double().mean()),
+            "train_loss": sum(float(loss) * count for loss, count in losses) / len(order),
+            "train_dice": float(torch.cat(scores).cpu().double().mean()),
             "lr": lr,
         }
         if not math.isfinite(record["train_loss"]):
@@ -212,14 +214,23 @@ class Trainer:
     def _batch(self, indices: np.ndarray, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         config = self.config
         numbers = (config.augment_probability, config.shift, config.rotation_deg, config.smoothing_voxels)
+        stack, masks = self._pairs
         pairs = [
-            augment(self.images[i].to(self.device), self.labels[i].to(self.device).float(), rng, *numbers)
-            for i in indices.tolist()
+            augment(stack[i].to(self.device), masks[i].to(self.device).float(), rng, *numbers) for i in indices.tolist()
         ]
         return torch.stack([image for image, _ in pairs]), torch.stack([label for _, label in pairs])
 
+    def _near(self) -> tuple[Tensor | ImageStack, Tensor]:
+        """Images and labels where training reads them: in the GPU's memory if there is one and they fit, else here."""
+        if self.device.type == "cuda":
+            free, _ = torch.cuda.mem_get_info(self.device)
+            if 5 * self.labels.numel() <= free // 2:  # float32 and uint8
+                images = torch.stack([image.to(self.device) for image in self.images])
+                return images, self.labels.to(self.device)
+        return self.images, self.labels
+
     @torch.no_grad()
-    def probabilities(self, images: Tensor) -> Tensor:
+    def probabilities(self, images: Tensor | ImageStack) -> Tensor:
         """Soft segmentations c (cases, x, y, z), float32, of the epoch that ``config.select`` chose."""
         last = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
         if self.best_weights:
@@ -291,7 +302,7 @@ def _dice_at_half(logits: Tensor, labels: Tensor) -> Tensor:
     label = labels.flatten(1) > 0.5
     total = mask.sum(1) + label.sum(1)
     both = (mask & label).sum(1)
-    return torch.where(total > 0, 2 * both / total.clamp_min(1), 1.0).cpu()
+    return torch.where(total > 0, 2 * both / total.clamp_min(1), 1.0)
 
 
 def normalise(images: Sequence[np.ndarray], config: RunConfig) -> Tensor:
@@ -299,5 +310,56 @@ def normalise(images: Sequence[np.ndarray], config: RunConfig) -> Tensor:
 
     The result is (image - ``intensity_offset``) / ``intensity_scale``: nothing is cut off.
     """
-    stack = np.stack(images).astype(np.float32)
-    return torch.from_numpy((stack - np.float32(config.intensity_offset)) / np.float32(config.intensity_scale))[:, None]
+    stack = np.stack(images, dtype=np.float32, casting="unsafe")
+    stack -= np.float32(config.intensity_offset)
+    stack /= np.float32(config.intensity_scale)
+    return torch.from_numpy(stack)[:, None]
+
+
+class ImageStack:
+    """Images that are normalised one by one, when they are asked for: a tensor (cases, 1, x, y, z) to whoever indexes.
+
+    The arrays stay what and where they are. Those of :func:`noisyseg.data.packed.load_packed` are maps of a file, so
+    that all processes of a machine share one copy, and the size of a data set is not limited by its memory.
+
+    Parameters
+    ----------
+    images
+        Arrays (x, y, z) of one shape.
+    config
+        Has ``intensity_offset`` and ``intensity_scale``, see :func:`normalise`, which gives the same bits.
+
+    Raises
+    ------
+    ValueError
+        If the arrays differ in shape, or there is none.
+
+    Examples
+    --------
+    >>> from noisyseg.config import Preset
+    >>> config = Preset.load("quick").run(organ="aorta", a=0.02, loss="ce")
+    >>> stack = ImageStack([np.full((2, 2, 2), 100, np.float32), np.zeros((2, 2, 2), np.float32)], config)
+    >>> stack.shape, stack[0].shape, float(stack[0].max())
+    ((2, 1, 2, 2, 2), torch.Size([1, 2, 2, 2]), 0.5)
+    """
+
+    def __init__(self, images: Sequence[np.ndarray], config: RunConfig) -> None:
+        shapes = sorted({image.shape for image in images})
+        if len(shapes) != 1:
+            raise ValueError(f"images have the shapes {shapes}; expected at least one image, and one shape for all")
+        self.images = list(images)
+        self.config = config
+        self.shape = (len(self.images), 1, *shapes[0])
+        self.ndim = len(self.shape)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, key: int | slice) -> Tensor:
+        """One image (1, x, y, z), or a tensor (some, 1, x, y, z) of a slice of them."""
+        if isinstance(key, slice):
+            return normalise(self.images[key], self.config)
+        return normalise([self.images[key]], self.config)[0]
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return (self[k] for k in range(len(self)))

@@ -73,7 +73,7 @@ class Case:
         sha = hashlib.sha256()
         for array in (self.image, self.label, self.spacing_mm):
             sha.update(f"{array.dtype.str}{array.shape}".encode())
-            sha.update(np.ascontiguousarray(array).tobytes())
+            sha.update(np.ascontiguousarray(array).data.cast("B"))
         return sha.hexdigest()
 
 
@@ -195,6 +195,15 @@ class CaseSet:
         paths = (self.folder / organ / f"{name}.npz" for organ, es in self.manifest["organs"].items() for name in es)
         return [path for path in paths if not path.is_file()]
 
+    def known(self, organ: str, ids: Iterable[str] | None = None) -> list[str]:
+        """``ids`` as a list (all of the organ, in order, if None); a ``ValueError`` names one that is not there."""
+        entries = self.entries(organ)
+        ids = list(entries if ids is None else ids)
+        unknown = [name for name in ids if name not in entries]
+        if unknown:
+            raise ValueError(f"ids: {self.folder} has no {organ} case {unknown[0]!r}")
+        return ids
+
     def load(self, organ: str, ids: Iterable[str] | None = None) -> list[Case]:
         """Read and verify cases (all of the organ, in order of id, unless ``ids`` are given).
 
@@ -204,12 +213,8 @@ class CaseSet:
             If an id is not in the manifest, or a file's content is not what the manifest states.
         """
         entries = self.entries(organ)
-        ids = list(entries if ids is None else ids)
-        unknown = [name for name in ids if name not in entries]
-        if unknown:
-            raise ValueError(f"ids: {self.folder} has no {organ} case {unknown[0]!r}")
         cases = []
-        for name in ids:
+        for name in self.known(organ, ids):
             path = self.folder / organ / f"{name}.npz"
             case = read_case(path)
             if case.digest() != entries[name]["sha256"]:

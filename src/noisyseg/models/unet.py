@@ -5,21 +5,49 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 
-def _block(channels_in: int, channels_out: int) -> nn.Sequential:
+class _Norm(nn.InstanceNorm3d):
+    """Instance normalisation that leaves images in the layout they have.
+
+    torch brings them to channels of x, y and z without gaps, and back. The statistics of an instance are those of a
+    batch of one, and batch normalisation reads every layout.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        options: dict[str, Any] = {"running_mean": None, "running_var": None, "training": True, "eps": self.eps}
+        images = [functional.batch_norm(x, weight=self.weight, bias=self.bias, **options) for x in input.split(1)]
+        return images[0] if len(images) == 1 else torch.cat(images)
+
+
+class _Up(nn.ConvTranspose3d):
+    """Transposed 2^3 convolution of stride 2 as one matrix product: no two of its outputs share a voxel."""
+
+    def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
+        n, _, x, y, z = input.shape
+        weights = self.weight.permute(2, 3, 4, 1, 0).flatten(0, 3)  # (2, 2, 2, out) by in
+        assert self.bias is not None
+        blocks = functional.linear(input.permute(0, 2, 3, 4, 1), weights, self.bias.repeat(8))
+        blocks = blocks.reshape(n, x, y, z, 2, 2, 2, -1).permute(0, 1, 4, 2, 5, 3, 6, 7)
+        return blocks.reshape(n, 2 * x, 2 * y, 2 * z, -1).permute(0, 4, 1, 2, 3)
+
+
+def _block(channels_in: int, channels_out: int, fast: bool) -> nn.Sequential:
     """Two 3^3 convolutions, each with instance normalisation and ReLU.
 
     The convolutions have no bias: the normalisation that follows would subtract it again.
     """
+    norm = _Norm if fast else nn.InstanceNorm3d
     layers: list[nn.Module] = []
     for first in (channels_in, channels_out):
         layers += [
             nn.Conv3d(first, channels_out, kernel_size=3, padding=1, bias=False),
-            nn.InstanceNorm3d(channels_out, affine=True),
+            norm(channels_out, affine=True),
             nn.ReLU(inplace=True),
         ]
     return nn.Sequential(*layers)
@@ -35,6 +63,9 @@ class UNet(nn.Module):
     ----------
     features
         Channels at every level, from the input's resolution to the bottleneck. The paper has 16, 32, 64, 128, 256.
+    fast
+        Compute normalisation and transposed convolutions without copies between memory layouts: the same weights and
+        the same function, in other roundings. Pays where images are in ``torch.channels_last_3d``.
 
     Raises
     ------
@@ -52,16 +83,19 @@ class UNet(nn.Module):
     7170065
     """
 
-    def __init__(self, features: Sequence[int]) -> None:
+    def __init__(self, features: Sequence[int], fast: bool = False) -> None:
         super().__init__()
         if len(features) < 2 or min(features) < 1:
             raise ValueError(f"features is {list(features)}; expected at least two levels of at least one channel")
         pairs = list(itertools.pairwise(features))
         self.factor = 2 ** len(pairs)
-        self.encoders = nn.ModuleList(_block(c_in, c) for c_in, c in zip((1, *features[1:]), features, strict=True))
+        self.encoders = nn.ModuleList(
+            _block(c_in, c, fast) for c_in, c in zip((1, *features[1:]), features, strict=True)
+        )
         self.downs = nn.ModuleList(nn.Conv3d(fine, coarse, kernel_size=2, stride=2) for fine, coarse in pairs)
-        self.ups = nn.ModuleList(nn.ConvTranspose3d(coarse, fine, kernel_size=2, stride=2) for fine, coarse in pairs)
-        self.decoders = nn.ModuleList(_block(2 * fine, fine) for fine, _ in pairs)
+        up = _Up if fast else nn.ConvTranspose3d
+        self.ups = nn.ModuleList(up(coarse, fine, kernel_size=2, stride=2) for fine, coarse in pairs)
+        self.decoders = nn.ModuleList(_block(2 * fine, fine, fast) for fine, _ in pairs)
         self.head = nn.Conv3d(features[0], 1, kernel_size=1)
 
     def forward(self, image: Tensor) -> Tensor:
