@@ -2,6 +2,7 @@
 #
 #   make                               what there is
 #   make reproduce                     the quick preset, on phantoms: nothing to download
+#   make reproduce DRY_RUN=1           only the plan: what is done, and how many hours the rest will take
 #   make reproduce PRESET=hippocampus  the real MRI; SOURCE=DIR takes a local copy, CORES=N sets the number of processes
 
 PYTHON ?= python3.11
@@ -10,6 +11,8 @@ SOURCE ?=
 STORE  ?=
 BENCH  ?=
 CORES  ?=
+PROFILE ?= local
+DRY_RUN ?=
 JOBS   ?= 2
 
 VENV   := .venv
@@ -37,6 +40,8 @@ export PIP_ROOT_USER_ACTION := ignore
 help:
 	@echo 'make reproduce   run the experiments of PRESET=$(PRESET), build the book, print the table'
 	@echo '                 PRESET=smoke|quick|phantoms|hippocampus|paper  SOURCE=DIR (a local copy of the data)  CORES=N'
+	@echo '                 PROFILE=local|gpus|slurm|kubernetes|DIR (where the runs run)'
+	@echo '                 DRY_RUN=1 only shows the plan, with the hours to expect from a timed step'
 	@echo 'make book        build the book from the stored results into _build/html'
 	@echo 'make lab         open the notebooks in JupyterLab'
 	@echo 'make notebooks   execute the chapters in notebooks/ anew, store their outputs, renew the README'
@@ -48,7 +53,7 @@ help:
 
 .PHONY: reproduce
 reproduce: $(STAMP)
-	@$(VENV)/bin/noisyseg reproduce --preset "$(PRESET)" $(if $(SOURCE),--source "$(SOURCE)") $(if $(CORES),--cores "$(CORES)")
+	@$(VENV)/bin/noisyseg reproduce --preset "$(PRESET)" $(if $(SOURCE),--source "$(SOURCE)") $(if $(CORES),--cores "$(CORES)") --profile "$(PROFILE)" $(if $(DRY_RUN),--dry-run)
 
 .PHONY: book
 book: $(STAMP)

@@ -17,6 +17,7 @@ import tiny
 from noisyseg import batch
 from noisyseg.batch import BatchError, execute_notebook, failures, prepare_data, run_grid, run_notebook
 from noisyseg.config import Preset
+from noisyseg.step_time import Step
 
 # jupyter_client and zmq speak of their own deprecations and of the event loop when a kernel is started.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -163,6 +164,7 @@ def snakemake(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         return seen["code"]
 
     monkeypatch.setattr(batch, "_run_snakemake", run)
+    monkeypatch.setattr("noisyseg.plan.time_step", lambda *_: Step(1.0, 7, 2, "float32", "cpu"))
     return seen
 
 
@@ -186,7 +188,9 @@ def test_a_preset_file_is_named_by_its_absolute_path(snakemake, tmp_path, monkey
     tiny.make_preset(tmp_path / "mine.yaml")
     monkeypatch.chdir(tmp_path)
     run_grid("mine.yaml", dry_run=True, report=lambda line: None)
-    assert f'preset="{tmp_path / "mine.yaml"}"' in snakemake["command"] and "--dry-run" in snakemake["command"]
+    assert "command" not in snakemake and not (tmp_path / "runs").exists()
+    run_grid("mine.yaml", report=lambda line: None)
+    assert f'preset="{tmp_path / "mine.yaml"}"' in snakemake["command"] and "--dry-run" not in snakemake["command"]
     assert (tmp_path / "runs" / "mine").is_dir()
 
 
@@ -203,6 +207,24 @@ def test_a_failed_grid_names_the_first_failure(snakemake, tmp_path):
     message = rf"1 of 2 runs failed, the first is {config.name}: ValueError: bad; the same command goes on from here$"
     with pytest.raises(BatchError, match=message):
         run_grid("smoke", tmp_path, tmp_path, report=lambda line: None)
+
+
+def test_a_mark_is_as_old_as_the_result_and_never_without_one(plan, tmp_path):
+    """Snakemake may delete marks; it goes by their times."""
+    done, other, *_ = plan.runs()
+    for config in (done, other):
+        (tmp_path / config.folder).mkdir()
+    metrics = tmp_path / done.folder / "metrics.json"
+    metrics.write_text(json.dumps({"config_hash": done.hash, "data_digest": ""}))
+    os.utime(metrics, ns=(10**18, 10**18))
+    (tmp_path / other.folder / ".done").touch()  # its result was deleted, to have it made again
+    batch.mark_done(plan, tmp_path)
+    mark = tmp_path / done.folder / ".done"
+    assert mark.stat().st_mtime_ns == 10**18 and not (tmp_path / other.folder / ".done").exists()
+    # A mark that is there was made by Snakemake, or is from before: its time stays.
+    os.utime(mark, ns=(2 * 10**18, 2 * 10**18))
+    batch.mark_done(plan, tmp_path)
+    assert mark.stat().st_mtime_ns == 2 * 10**18 and metrics.stat().st_mtime_ns == 10**18
 
 
 def test_two_at_once_are_refused(snakemake, tmp_path):

@@ -38,7 +38,8 @@ LAYOUT = """
     src/noisyseg/phantoms.py src/noisyseg/data/cases.py src/noisyseg/models/unet.py src/noisyseg/training.py
     src/noisyseg/augment.py src/noisyseg/evaluate.py src/noisyseg/experiment.py src/noisyseg/plots.py
     src/noisyseg/cli.py data_scripts/hippocampus.py data_scripts/phantoms.py data_scripts/totalsegmentator.py
-    workflow/Snakefile workflow/profiles/local workflow/presets/smoke.yaml workflow/presets/quick.yaml
+    workflow/Snakefile workflow/profiles/local workflow/profiles/gpus workflow/profiles/slurm
+    workflow/profiles/kubernetes workflow/slurm_on_this_machine workflow/presets/smoke.yaml workflow/presets/quick.yaml
     workflow/presets/hippocampus.yaml workflow/presets/phantoms.yaml workflow/presets/paper.yaml
     results/hippocampus results/phantoms results/quick results/paper/table1.csv benchmarks/run.py
 """.split()

@@ -6,12 +6,8 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -24,66 +20,14 @@ from noisyseg.data.cases import CaseSet
 from noisyseg.experiment import execute
 from noisyseg.tables import PARTS, gather, load_results, main_table, write_results
 from noisyseg.thresholds import FURTHER, METHODS, RANK_SOLVERS, rankseg_version
+from tiny import WAIT_S, Line, all_below, below, wait_for
 
 pytestmark = pytest.mark.slow
-WAIT_S = 900  # for a loaded machine; nothing here measures time
-
-
-@dataclass
-class Line:
-    """The folders of one user's `noisyseg reproduce`."""
-
-    data: Path
-    runs: Path
-    preset: str
-    source: Path | None = None
-
-    def start(self, *more: str) -> subprocess.Popen[bytes]:
-        """Start the command in a process group of its own, as a terminal does."""
-        command = [sys.executable, "-m", "noisyseg.cli", "reproduce", "--preset", self.preset, "--cores", "1"]
-        command += ["--data", str(self.data), "--runs", str(self.runs), *more]
-        command += ["--source", str(self.source)] if self.source else []
-        self.runs.mkdir(exist_ok=True)
-        with open(self.runs / "terminal.txt", "w") as terminal:
-            return subprocess.Popen(command, stdout=terminal, stderr=subprocess.STDOUT, start_new_session=True)
-
-    def shown(self) -> str:
-        """What the terminal shows of the last start."""
-        return (self.runs / "terminal.txt").read_text()
-
-    def run(self, *more: str) -> tuple[int, str]:
-        """Run the command to its end: exit code, and what the terminal showed."""
-        code = self.start(*more).wait(WAIT_S)
-        return code, self.shown()
 
 
 def stamps(folder: Path) -> dict[str, int]:
     """Times of everything that a run, a cell or the tables write."""
     return {str(path): path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
-
-
-def wait_for(what: Callable[[], object], process: subprocess.Popen[bytes]) -> None:
-    begun = time.monotonic()
-    while not what():
-        assert process.poll() is None, f"it ended early with exit code {process.returncode}"
-        assert time.monotonic() - begun < WAIT_S
-        time.sleep(0.02)
-
-
-def all_below(process: subprocess.Popen[bytes], part: str) -> list[psutil.Process]:
-    """The processes below `process` whose command line has `part` as an argument, outer ones first."""
-    found = []
-    for child in psutil.Process(process.pid).children(recursive=True):
-        with suppress(psutil.Error):  # it may end while we look
-            found += [child] if part in child.cmdline() else []
-    return found
-
-
-def below(process: subprocess.Popen[bytes], part: str) -> psutil.Process:
-    """The innermost of them."""
-    found = all_below(process, part)
-    assert found, f"no process below {process.args} has {part!r}"
-    return found[-1]
 
 
 # once, and once more

@@ -6,16 +6,23 @@ import json
 import os
 import resource
 import signal
+import subprocess
+import sys
 import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import yaml
 
 from noisyseg import experiment, further
 from noisyseg.config import AXES, Preset, RunConfig
 from noisyseg.data.cases import Case, CaseSet, write_case, write_manifest
+from noisyseg.tables import PARTS, gather, write_results
 from noisyseg.training import Trainer
 
 #: What differs between two runs of the same configuration, and nothing else.
@@ -24,6 +31,7 @@ SMALL: dict[str, Any] = {
     **{"train_cases": 0, "test_cases": 0, "features": [2, 4], "epochs": 4, "batch_size": 3, "ceiling_samples": 5},
     **{"precision": "float32"},
 }
+WAIT_S = 900  # for a loaded machine; nothing here measures time
 
 
 def make_data(data: Path, cases: int = 10, side: int = 16, seed: int = 0) -> CaseSet:
@@ -69,6 +77,75 @@ def outcome(folder: Path) -> dict[str, Any]:
         "further": (folder / "further.csv").read_bytes(),
         "history": [{name: value for name, value in record.items() if name != "seconds"} for record in history],
     }
+
+
+# The whole command, its processes, and waiting for them.
+
+
+@dataclass
+class Line:
+    """The folders of one user's `noisyseg reproduce`."""
+
+    data: Path
+    runs: Path
+    preset: str
+    source: Path | None = None
+
+    def start(self, *more: str) -> subprocess.Popen[bytes]:
+        """Start the command in a process group of its own, as a terminal does."""
+        command = [sys.executable, "-m", "noisyseg.cli", "reproduce", "--preset", self.preset, "--cores", "1"]
+        command += ["--data", str(self.data), "--runs", str(self.runs), *more]
+        command += ["--source", str(self.source)] if self.source else []
+        self.runs.mkdir(exist_ok=True)
+        with open(self.runs / "terminal.txt", "w") as terminal:
+            return subprocess.Popen(command, stdout=terminal, stderr=subprocess.STDOUT, start_new_session=True)
+
+    def shown(self) -> str:
+        """What the terminal shows of the last start."""
+        return (self.runs / "terminal.txt").read_text()
+
+    def run(self, *more: str) -> tuple[int, str]:
+        """Run the command to its end: exit code, and what the terminal showed."""
+        code = self.start(*more).wait(WAIT_S)
+        return code, self.shown()
+
+
+def wait_for(what: Callable[[], object], process: subprocess.Popen[bytes]) -> None:
+    begun = time.monotonic()
+    while not what():
+        assert process.poll() is None, f"it ended early with exit code {process.returncode}"
+        assert time.monotonic() - begun < WAIT_S
+        time.sleep(0.02)
+
+
+def all_below(process: subprocess.Popen[bytes], part: str) -> list[psutil.Process]:
+    """The processes below `process` whose command line has `part` as an argument, outer ones first."""
+    found = []
+    for child in psutil.Process(process.pid).children(recursive=True):
+        with suppress(psutil.Error):  # it may end while we look
+            found += [child] if part in child.cmdline() else []
+    return found
+
+
+def below(process: subprocess.Popen[bytes], part: str) -> psutil.Process:
+    """The innermost of them."""
+    found = all_below(process, part)
+    assert found, f"no process below {process.args} has {part!r}"
+    return found[-1]
+
+
+def assert_as_alone(preset: Preset, data: Path, home: Path, reference: Path) -> None:
+    """Check that runs and tables below `home` are, byte by byte, those made one by one in this process.
+
+    That is without Snakemake, papermill and whatever the runs ran on; `reference` gets what is made here.
+    """
+    for config in preset.runs():
+        experiment.execute(config, reference / config.folder, data, report=lambda line: None)
+        assert outcome(home / config.folder) == outcome(reference / config.folder)
+    write_results(gather(preset, reference), reference / "results")
+    for part in PARTS:
+        made, expected = home / "results" / preset.name / f"{part}.csv", reference / "results" / f"{part}.csv"
+        assert made.read_bytes() == expected.read_bytes(), part
 
 
 # What a child process does. It starts from a fork server, so this module is all that it needs.

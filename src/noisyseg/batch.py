@@ -22,6 +22,7 @@ from noisyseg.config import POINT, Preset, RunConfig
 from noisyseg.data import hippocampus, phantom_set, totalsegmentator
 from noisyseg.data.cases import CaseSet
 from noisyseg.paths import atomic_write, project_root
+from noisyseg.profiles import Profile
 
 
 class BatchError(RuntimeError):
@@ -126,6 +127,22 @@ def failures(preset: Preset, runs: str | os.PathLike[str]) -> list[str]:
     return lines
 
 
+def mark_done(preset: Preset, home: Path) -> None:
+    """Renew the marks ``<run>/.done``, by which Snakemake knows the runs below ``home`` that have a result.
+
+    A mark is as old as the result: what has been made from it is not made again.
+    """
+    from noisyseg.experiment import is_done
+
+    for config in preset.runs():
+        mark, result = home / config.folder / ".done", home / config.folder / "metrics.json"
+        if not is_done(result.parent, config):
+            mark.unlink(missing_ok=True)
+        elif not mark.exists():
+            mark.touch()
+            os.utime(mark, ns=(result.stat().st_atime_ns, result.stat().st_mtime_ns))
+
+
 def _die_with_parent() -> None:
     """On Linux, in the child: Snakemake must not outlive the process whose lock keeps a second one away."""
     if sys.platform == "linux":
@@ -168,23 +185,23 @@ def run_grid(
     cores
         Cores to use (all by default); a run takes as many as its preset's ``threads``.
     profile
-        Folder below ``workflow/profiles``.
+        Folder below ``workflow/profiles``, or the path of one, see :class:`noisyseg.profiles.Profile`.
     dry_run
-        Only say what would be done.
+        Only report the plan (:mod:`noisyseg.plan`): nothing is started, and nothing written.
 
     Raises
     ------
     BatchError
         If a second process works on the same preset, or a step failed; finished runs and checkpoints stay.
     ValueError, FileNotFoundError
-        If there is no such profile or source, or ``data`` is no path that Snakemake can take.
+        If there is no such profile or source, ``data`` is no path that Snakemake can take, or the profile needs a
+        program or a plugin that is not installed.
+    NoRoomError
+        If runs share GPUs, and there is none, or none with room.
     """
     preset = Preset.load(preset_name)
     root = project_root()
-    profiles = root / "workflow" / "profiles"
-    if not (profiles / profile / "config.yaml").is_file():
-        names = ", ".join(sorted(file.parent.name for file in profiles.glob("*/config.yaml")))
-        raise ValueError(f"profile is {profile!r}; there are {names}")
+    place = Profile.find(profile)
     if set("{}") & set(str(Path(data).resolve())):
         raise ValueError(f"data is {str(Path(data).resolve())!r}; Snakemake takes no path with braces")
     preset_argument = str(Path(preset_name).resolve()) if Path(preset_name).suffix in (".yaml", ".yml") else preset_name
@@ -194,26 +211,44 @@ def run_grid(
     if source:
         settings["source"] = str(Path(source).resolve())
     home = (Path(runs) / preset.name).resolve()
+
+    def say_plan() -> None:
+        done = sum((home / config.folder / "metrics.json").is_file() for config in preset.runs())
+        report(f"{preset.name}: {len(preset.runs())} runs, {done} done; {preset.about}")
+        # The plan times a step, so torch is loaded: only now, when all arguments are good.
+        from noisyseg import plan
+
+        elsewhere = place.executor != "local"
+        report(plan.describe(plan.make_plan(preset, data, runs), None if elsewhere else cores or os.cpu_count() or 1))
+
+    if dry_run:
+        say_plan()
+        return home / "results" / preset.name
+    place.check()
+    options, values, where = place.options(preset, home, cores)
     home.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(root / "workflow" / "Snakefile")]
-    command += ["--directory", str(home), "--workflow-profile", str(profiles / profile)]
-    command += ["--cores", str(cores or os.cpu_count() or 1)]
-    command += ["--dry-run"] if dry_run else []
+    command += ["--directory", str(home), "--workflow-profile", str(place.folder), *options]
+    settings |= values
     # Snakemake reads values as YAML: quoted, so that a path stays the string that it is.
     command += ["--config", *(f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in settings.items())]
     try:
         with filelock.FileLock(home / ".lock", timeout=0):
             begun = time.perf_counter()
-            total = len(preset.runs())
-            done = sum((home / config.folder / "metrics.json").is_file() for config in preset.runs())
-            report(f"{preset.name}: {total} runs, {done} done; {preset.about}")
+            say_plan()
+            if where:
+                report(f"{preset.name}: {where}")
+            mark_done(preset, home)
             code = _run_snakemake(command, root)
     except filelock.Timeout as error:
         raise BatchError(f"another process works on preset {preset.name} in {home}; wait for it or stop it") from error
     if code:
         lines = failures(preset, runs)
-        reason = f"{len(lines)} of {total} runs failed, the first is {lines[0]}" if lines else "see the lines above"
+        reason = (
+            f"{len(lines)} of {len(preset.runs())} runs failed, the first is {lines[0]}"
+            if lines
+            else "see the lines above"
+        )
         raise BatchError(f"preset {preset.name} did not finish: {reason}; the same command goes on from here")
-    if not dry_run:
-        report(f"{preset.name}: complete after {time.perf_counter() - begun:.0f} s")
+    report(f"{preset.name}: complete after {time.perf_counter() - begun:.0f} s")
     return home / "results" / preset.name

@@ -36,8 +36,10 @@ def _parser() -> argparse.ArgumentParser:
     folders(reproduce, "data", "runs")
     reproduce.add_argument("--source", help="local copy of the data set, instead of downloading it")
     reproduce.add_argument("--cores", type=int, help="cores to use (all)")
-    reproduce.add_argument("--profile", default="local", help="folder below workflow/profiles (%(default)s)")
-    reproduce.add_argument("--dry-run", action="store_true", help="only say what would be done")
+    reproduce.add_argument(
+        "--profile", default="local", help="where it runs: a folder below workflow/profiles, or its path (%(default)s)"
+    )
+    reproduce.add_argument("--dry-run", action="store_true", help="only show the plan: runs, hours from a timed step")
     reproduce.add_argument("--no-book", action="store_true", help="stop after the tables")
     reproduce.add_argument("--html", default="_build/html", help="where the book is built (%(default)s)")
 
@@ -55,6 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--loss", choices=("ce", "sd"))
     run.add_argument("--fold", type=int)
     run.add_argument("--model")
+    run.add_argument("--slots", default="", help="take one of these devices, and wait for it (0,0,1): see profile gpus")
     run.add_argument("--training-seed", type=int, help="where the preset has several")
 
     status = add("status", "what is done, running, failed or missing, and how long is left")
@@ -101,9 +104,13 @@ def _dispatch(arguments: argparse.Namespace) -> None:
             print(f"{made.folder}: {cases} cases, SHA-256 {made.digest[:12]}")
     elif arguments.command == "run":
         from noisyseg.batch import run_notebook
+        from noisyseg.gpus import take_slot
 
         config = preset.run(**_point(arguments, POINT))
-        print(run_notebook(arguments.preset, config, preset.name, arguments.data, arguments.runs))
+        slots = arguments.slots.split(",") if arguments.slots else []
+        with take_slot(slots, Path(arguments.runs) / preset.name / ".slots"):
+            folder = run_notebook(arguments.preset, config, preset.name, arguments.data, arguments.runs)
+        print(folder)
     elif arguments.command == "cell":
         from noisyseg.batch import execute_notebook
 

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,7 +41,7 @@ def _is_locked(folder: Path) -> bool:
         return True
 
 
-def _epochs(folder: Path) -> list[float]:
+def finished_epochs(folder: Path) -> list[float]:
     """Seconds of every finished epoch; half a line, from a process killed while writing, does not count."""
     path = folder / "progress.jsonl"
     seconds = []
@@ -50,6 +51,25 @@ def _epochs(folder: Path) -> list[float]:
         except (ValueError, KeyError):
             break
     return seconds
+
+
+def beside_training(folder: Path) -> float:
+    """Seconds that a finished run took beside training: reading, noise, scores."""
+    metrics = read_json(folder / "metrics.json")
+    return max(0.0, metrics["wall_s"] - metrics["training_s"])
+
+
+def wall_seconds(seconds: Sequence[float], cores: int, threads: int) -> float:
+    """Time in which ``cores`` cores do runs of ``threads`` threads that take ``seconds`` each.
+
+    No plan is shorter than the cores' fair share, nor than the longest run.
+
+    Examples
+    --------
+    >>> wall_seconds([30, 10, 20], cores=2, threads=1), wall_seconds([30, 10, 20], cores=8, threads=1)
+    (30.0, 30)
+    """
+    return max(sum(seconds) / max(1, cores // threads), *seconds)
 
 
 def run_states(preset: Preset, runs: str | os.PathLike[str]) -> list[RunState]:
@@ -64,14 +84,14 @@ def run_states(preset: Preset, runs: str | os.PathLike[str]) -> list[RunState]:
     facts = []
     for config in preset.runs():
         folder = home / config.folder
-        epochs = _epochs(folder)
+        epochs = finished_epochs(folder)
         seen += epochs
         state, detail = "missing", ""
         if is_done(folder, config):
-            metrics = read_json(folder / "metrics.json")
-            beside.append(max(0.0, metrics["wall_s"] - metrics["training_s"]))
+            beside.append(beside_training(folder))
             state = "done"
-            detail = "  ".join(f"{method} {score:.4f}" for method, score in metrics["scores"].items())
+            scores = read_json(folder / "metrics.json")["scores"]
+            detail = "  ".join(f"{method} {score:.4f}" for method, score in scores.items())
         elif _is_locked(folder):
             state = "running"
         elif (folder / "failure.txt").is_file():
@@ -95,15 +115,13 @@ def report(preset: Preset, runs: str | os.PathLike[str], cores: int) -> str:
     lines = []
     for s in states:
         bar = "#" * round(20 * s.epoch / s.config.epochs) if s.state != "done" else "#" * 20
-        note = s.detail or (f"{_clock(s.seconds_left)} left" if s.state == "running" else "")
+        note = s.detail or (f"{clock_text(s.seconds_left)} left" if s.state == "running" else "")
         lines.append(f"{s.state:8} [{bar:20}] {s.epoch:3d}/{s.config.epochs}  {s.config.name:40} {note}".rstrip())
     counts = {
         name: sum(s.state == name for s in states) for name in ("done", "running", "stopped", "failed", "missing")
     }
-    parallel = max(1, cores // max(s.config.threads for s in states))
-    # No plan is shorter than the cores' fair share, nor than the longest run.
-    left = max(sum(s.seconds_left for s in states) / parallel, *(s.seconds_left for s in states))
-    known = "unknown until the first epoch is done" if math.isnan(left) else _clock(left)
+    left = wall_seconds([s.seconds_left for s in states], cores, max(s.config.threads for s in states))
+    known = "unknown until the first epoch is done" if math.isnan(left) else clock_text(left)
     finish = (
         ""
         if math.isnan(left) or not left
@@ -114,12 +132,12 @@ def report(preset: Preset, runs: str | os.PathLike[str], cores: int) -> str:
     return "\n".join(lines)
 
 
-def _clock(seconds: float) -> str:
+def clock_text(seconds: float) -> str:
     """Seconds as a person reads them.
 
     Examples
     --------
-    >>> _clock(59), _clock(3725)
+    >>> clock_text(59), clock_text(3725)
     ('59 s', '1 h 02 min')
     """
     if math.isnan(seconds):
