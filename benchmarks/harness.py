@@ -256,5 +256,17 @@ def write_table(path: Path, rows: Sequence[Row]) -> Path:
     return atomic_write(path, table_text(rows))
 
 
+def renew_table(path: Path, rows: Sequence[Row]) -> Path:
+    """Store rows in place of those of the same works that the file has; all others stay as they are."""
+    works = {row["work"] for row in rows}
+    kept: list[Row] = []
+    if path.is_file():
+        with open(path, newline="", encoding="utf-8") as file:
+            kept = [dict(row) for row in csv.DictReader(file)]
+    place = next((k for k, row in enumerate(kept) if row["work"] in works), len(kept))
+    before, after = ([row for row in part if row["work"] not in works] for part in (kept[:place], kept[place:]))
+    return write_table(path, [*before, *rows, *after])
+
+
 def _number(x: float) -> float | None:
     return None if math.isnan(x) else x

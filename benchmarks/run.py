@@ -1,10 +1,11 @@
 """Speed and memory, side by side with the paper's listings and other packages, in one process: ``make bench``.
 
-    python benchmarks/run.py [--sides 64 128 256] [--repeats 9] [--limit 6] [--quick] [--store] [--only WORK ...]
+    python benchmarks/run.py [--sides 64 128 256] [--repeats 9] [--limit 6] [--quick] [--only WORK ...] [--store]
 
 Calls that are compared are timed in turns; medians are compared, as ratios. Every bar is printed with the worst case of
 all its inputs. Every package runs as installed, with its own default number of threads. ``--store`` writes the tables
-and where they come from to ``results/benchmarks``; the book's chapter "Speed" shows them.
+and where they come from to ``results/benchmarks``; the book's chapter "Speed" shows them. ``--only WORK --add``
+measures these works alone and puts their rows in the place of the stored ones; the provenance names them apart.
 """
 
 from __future__ import annotations
@@ -19,13 +20,16 @@ import torch
 
 import memory
 import peers
-from harness import Row, compare, in_turns, summary_lines, verdict_line, verdicts, write_table
+from harness import Row, compare, in_turns, renew_table, summary_lines, verdict_line, verdicts, write_table
 from noisyseg.experiment import provenance
-from noisyseg.paths import project_root, write_json
+from noisyseg.paths import project_root, read_json, write_json
 from profiles import profile_rows
+from steps import SIDE, step_rows
 from works import BATCH, errors, tasks
 
-WORKS = ("sample", "small-b", "batch", "marginal", "threshold", "training", "device", "errors", "memory", "profile")
+TIMED = ("sample", "small-b", "batch", "marginal", "threshold", "training", "step", "device")
+WORKS = (*TIMED, "errors", "memory", "profile")
+PROVENANCE = "speed_provenance.json"
 
 
 def read_arguments(given: list[str] | None) -> argparse.Namespace:
@@ -39,12 +43,17 @@ def read_arguments(given: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", choices=WORKS, default=list(WORKS), help="these works alone")
     parser.add_argument("--device", help="also run on this torch device (default: cuda where there is one)")
     parser.add_argument("--store", action="store_true", help="write the tables and their provenance")
+    parser.add_argument("--add", action="store_true", help="with --only: renew the stored rows of these works alone")
     parser.add_argument("--out", type=Path, help="folder to store in (default: results/benchmarks)")
     arguments = parser.parse_args(given)
-    if arguments.store and arguments.out is None:
-        if arguments.quick or set(arguments.only) != set(WORKS):
-            parser.error("--quick and --only measure a part: name a folder for it with --out")
+    if arguments.add and (arguments.store or set(arguments.only) == set(WORKS)):
+        parser.error("--add goes with --only and without --store: it renews a part of what is stored")
+    if (arguments.store or arguments.add) and arguments.out is None:
+        if arguments.quick or (arguments.store and set(arguments.only) != set(WORKS)):
+            parser.error("--quick and --only measure a part: name a folder for it with --out, or use --only with --add")
         arguments.out = project_root() / "results" / "benchmarks"
+    if arguments.add and not (arguments.out / PROVENANCE).is_file():
+        parser.error(f"--add: {arguments.out / PROVENANCE} does not exist, so there is nothing to add to")
     if arguments.quick:
         arguments.sides, arguments.large, arguments.repeats, arguments.limit = [16], 24, 1, 1.0
     if min(arguments.sides) < 4 or arguments.repeats < 1:
@@ -88,7 +97,7 @@ def main(given: list[str] | None = None) -> int:
     arguments = read_arguments(given)
     started = time.perf_counter()
     speed: list[Row] = []
-    for name, make in tasks(arguments.sides, arguments.whole, arguments.device, not arguments.quick):
+    for name, make in tasks(arguments.sides, arguments.whole, arguments.device, arguments.quick):
         if name in arguments.only:
             task = make()
             rows = compare(task, in_turns(task.calls, arguments.repeats, arguments.limit))
@@ -107,6 +116,8 @@ def main(given: list[str] | None = None) -> int:
             used.append(memory.in_process(case))
             print_row(used[-1])
     parts = list(profile_rows(arguments.sides[-1])) if "profile" in arguments.only else []
+    if "step" in arguments.only:
+        parts += step_rows(32 if arguments.quick else SIDE)
     print("\nBars, each with the worst of its inputs:")
     for row in verdicts([*speed, *wrong, *used]):
         print(verdict_line(row))
@@ -114,11 +125,15 @@ def main(given: list[str] | None = None) -> int:
     print("\n".join(absent or ["All peers are installed."]))
     seconds = time.perf_counter() - started
     print(f"{len(speed)} comparisons in {seconds:.0f} s on {os.cpu_count()} cores")
-    if arguments.store:
+    if arguments.store or arguments.add:
         for name, table in (("speed", speed), ("memory", used), ("errors", wrong), ("profile", parts)):
             if table:
-                write_table(arguments.out / f"{name}.csv", table)
-        write_json(arguments.out / "speed_provenance.json", about(arguments, seconds))
+                (renew_table if arguments.add else write_table)(arguments.out / f"{name}.csv", table)
+        facts, path = about(arguments, seconds), arguments.out / PROVENANCE
+        if arguments.add:
+            stored = read_json(path)
+            facts = {**stored, "added": {**stored.get("added", {}), **dict.fromkeys(arguments.only, facts)}}
+        write_json(path, facts)
         print(f"stored in {arguments.out}")
     return 0
 

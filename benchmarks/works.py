@@ -20,6 +20,7 @@ from memory import FULL, make_label
 from noisyseg import GaussianDeformation, dice_threshold, optimal_dice
 from noisyseg.listings import listing_1, listing_2, listing_3
 from noisyseg.optimal import regret
+from steps import SIDE, training_step
 
 B = 0.15 / np.sqrt(2)
 STRENGTHS = (0.01, 0.02, 0.03)  # the paper's a
@@ -207,16 +208,19 @@ def errors(side: int) -> Iterator[Row]:
 
 
 def training() -> Task:
-    """An epoch of the ``hippocampus`` preset's network over four 32^3 cases, by case, with and without bfloat16."""
+    """An epoch of the ``hippocampus`` preset's network over four 32^3 cases, by case, with and without bfloat16.
+
+    With one image at a time torch takes a slow path for convolutions in float32; with two it takes oneDNN.
+    """
     from noisyseg.config import Preset
     from noisyseg.training import Trainer, reproducible
 
     rng = np.random.default_rng(0)
     images = torch.from_numpy(rng.normal(size=(4, 1, 32, 32, 32)).astype(np.float32))
 
-    def step(precision: str) -> Callable[[], Any]:
-        config = Preset.load("hippocampus").run(a=0.02, loss="ce", fold=0)
-        config = type(config).from_dict({**config.to_dict(), "precision": precision})
+    def step(precision: str, batch: int) -> Callable[[], Any]:
+        config = Preset.load("hippocampus").run(a=0.02, loss="ce", fold=0, training_seed=1)
+        config = type(config).from_dict({**config.to_dict(), "precision": precision, "batch_size": batch})
         trainer = Trainer(config, images, (images > 1).to(torch.uint8), torch.device("cpu"))
 
         def run() -> None:
@@ -225,8 +229,13 @@ def training() -> Task:
 
         return run
 
-    calls = {name: Call(step(name), per=len(images)) for name in ("auto", "float32")}
-    return Task("training step", 32, calls, [Pair("four cases", "auto", "float32")])
+    calls: dict[str, Call] = {}
+    pairs = []
+    for batch, name in ((1, "four cases"), (2, "four cases, two at a time")):
+        for precision in ("auto", "float32"):
+            calls[f"{precision}, {batch}"] = Call(step(precision, batch), per=len(images))
+        pairs.append(Pair(name, f"auto, {batch}", f"float32, {batch}", name="float32"))
+    return Task("training step", 32, calls, pairs)
 
 
 def on_device(side: int, device: str) -> Task:
@@ -278,7 +287,7 @@ def on_device(side: int, device: str) -> Task:
 
 
 def tasks(
-    sides: list[int], whole: bool = False, device: str | None = None, training_too: bool = True
+    sides: list[int], whole: bool = False, device: str | None = None, quick: bool = False
 ) -> Iterator[tuple[str, Callable[[], Task]]]:
     """Give everything that is timed, with the name that ``--only`` takes. Its inputs are made when it is called."""
     for side in sides:
@@ -293,8 +302,9 @@ def tasks(
         for name in MAPS:
             yield "threshold", lambda side=side, name=name: against_sum(side, name)
             yield "threshold", lambda side=side, name=name: threshold(side, name)
-    if training_too:
+    if not quick:
         yield "training", training
+    yield "step", lambda: training_step(32 if quick else SIDE)
     if device:
         for side in sides:
             yield "device", lambda side=side: on_device(side, device)

@@ -17,11 +17,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from scipy.interpolate import BSpline
 
 import noisyseg as ns
+import tiny
 
-MODULES = ("harness", "memory", "peers", "profiles", "run", "works")
+MODULES = ("harness", "memory", "peers", "precision", "profiles", "run", "steps", "works")
 
 
 @pytest.fixture(scope="module")
@@ -30,9 +32,7 @@ def bench(root: Path) -> Iterator[SimpleNamespace]:
     folder = str(root / "benchmarks")
     sys.path.insert(0, folder)
     try:
-        yield SimpleNamespace(
-            **{n: import_module(n) for n in ("harness", "memory", "peers", "profiles", "run", "works")}
-        )
+        yield SimpleNamespace(**{name: import_module(name) for name in MODULES})
     finally:
         sys.path.remove(folder)
 
@@ -281,8 +281,14 @@ def test_the_table_has_every_bar_of_its_works(bench, monkeypatch):
     monkeypatch.setattr(bench.works, "make_map", lambda side, name: make_map(8, name))
     monkeypatch.setattr(bench.peers, "find_spec", lambda name: None)
     bars: dict[tuple[str, int, str], set] = {}
-    for name, make in bench.works.tasks([64, 128, 256], training_too=False):
+    monkeypatch.setattr(bench.works, "training", lambda: bench.harness.Task("training step", 32, {}, []))
+    monkeypatch.setattr(
+        bench.steps, "pairs", lambda side: (torch.zeros(2, 1, 32, 32, 32), torch.zeros(2, 1, 32, 32, 32))
+    )
+    for name, make in bench.works.tasks([64, 128, 256]):
         task = make()
+        if name == "training":
+            continue
         assert task.pairs and name in bench.run.WORKS
         for pair in task.pairs:
             assert {pair.ours, pair.peer} <= task.calls.keys()
@@ -295,6 +301,7 @@ def test_the_table_has_every_bar_of_its_works(bench, monkeypatch):
             assert bars.pop(("sample", side, peer)) == {(">=", 20)}
         assert bars.pop((f"batch of {bench.works.BATCH}", side, "one at a time")) == {("<=", 1)}
     assert bars.pop(("marginal", 256, "scipy gaussian_filter")) == {(">=", 1)}
+    assert bars.pop(("training step, paper's network", 64, "plain float32 PyTorch")) == {(">=", 4)}
     assert bars.pop(("threshold", 256, "one p.sum()")) == {("<=", 6)}
     assert bars.pop(("threshold", 256, "Listing 3 (float64)")) == {(">=", 10)}
     assert {key[:2] for key in bars} == {("threshold", 256), ("threshold and mask", 256)}
@@ -309,6 +316,139 @@ def test_the_table_has_every_bar_of_its_works(bench, monkeypatch):
         (("threshold", 256), "<=", 1.5),
         (("threshold", 512), "<=", 1.5),
     ]
+
+
+# ---- training -------------------------------------------------------------------------------------------------------
+
+
+def tiny_step(bench, batch: int = 1):
+    """The paper's settings for a network of two small levels."""
+    config = bench.steps.configuration(batch, 1)
+    return type(config).from_dict({**config.to_dict(), "features": [2, 4]})
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_both_sides_of_the_step_train_the_same_network(bench, batch):
+    config = tiny_step(bench, batch)
+    assert config.fast_layers and config.channels_last and config.precision == "auto"
+    images, labels = bench.steps.pairs(16)
+    assert images.shape == labels.shape == (2, 1, 16, 16, 16) and 0 < labels.float().mean() < 0.5
+    exact = type(config).from_dict({**config.to_dict(), "precision": "float32", "channels_last": False})
+    plain = [bench.steps.plain(config, images, labels)() for _ in range(2)]
+    assert plain[0] == plain[1]
+    # In the same arithmetic nothing is left but the order of additions.
+    run, other = bench.steps.ours(exact, images, labels), bench.steps.plain(config, images, labels)
+    for _ in range(3):
+        assert run() == pytest.approx(other(), rel=1e-4)
+    assert bench.steps.ours(config, images, labels)() == pytest.approx(plain[0], rel=0.02)
+
+
+def test_the_peer_of_the_step_is_plain_pytorch(bench, monkeypatch):
+    seen = []
+    original = torch.nn.functional.binary_cross_entropy_with_logits
+
+    def loss(logits, label):
+        seen.append((logits.dtype, logits.is_contiguous(), torch.is_autocast_enabled("cpu"), torch.get_num_threads()))
+        return original(logits, label)
+
+    monkeypatch.setattr(torch.nn.functional, "binary_cross_entropy_with_logits", loss)
+    before = torch.get_num_threads()
+    config = type(tiny_step(bench)).from_dict({**tiny_step(bench).to_dict(), "threads": before + 1})
+    bench.steps.plain(config, *bench.steps.pairs(16))()
+    assert seen == [(torch.float32, True, False, before + 1)] * 2 and torch.get_num_threads() == before
+
+
+def test_the_shares_of_a_step_are_all_of_it(bench, monkeypatch):
+    small = tiny_step(bench)
+    monkeypatch.setattr(bench.steps, "configuration", lambda batch, threads: small)
+    rows = list(bench.steps.step_rows(16))
+    works = dict.fromkeys(row["work"] for row in rows)
+    assert list(works) == ["training step, ours", "training step, plain float32 PyTorch"]
+    for work in works:
+        found = {row["stage"]: row["share"] for row in rows if row["work"] == work}
+        assert list(found) == [*(stage for stage, _ in bench.steps.STAGES), bench.steps.REST]
+        assert sum(found.values()) == pytest.approx(1, abs=0.001) and all(share > 0 for share in found.values())
+
+
+def event(*names: str) -> Any:
+    """A profiler's event, called by the one that is named next, and so on."""
+    inner = None
+    for name in reversed(names):
+        inner = SimpleNamespace(name=name, cpu_parent=inner)
+    return inner
+
+
+@pytest.mark.parametrize(
+    ("names", "stage"),
+    [
+        (["aten::mm", "aten::matmul", "augmentation"], "augmentation"),
+        (["aten::mul_", "Optimizer.step#Adam.step"], "optimiser"),
+        (["aten::copy_", "aten::convolution_backward", "ConvolutionBackward0"], "convolutions, backward"),
+        (["aten::slow_conv3d_forward", "aten::_convolution", "aten::conv3d"], "convolutions, forward"),
+        (["aten::native_batch_norm", "aten::instance_norm"], "normalisation"),
+        (["aten::threshold_backward", "ReluBackward0"], "ReLU"),
+        (["aten::copy_", "aten::to"], "copies, casts, sums and everything else"),
+    ],
+)
+def test_stages_of_operations(bench, names, stage):
+    assert bench.steps.stage_of(event(*names)) == stage
+
+
+# ---- precision ------------------------------------------------------------------------------------------------------
+
+
+def test_paired_differences_by_hand(bench):
+    rows = []
+    for organ, cases in (("aorta", (0.5, 0.6, 0.7)), ("kidney", (0.8, 0.9, 1.0))):
+        for k, dice in enumerate(cases):
+            for precision, seconds, off in (
+                ("bfloat16", 2.0, 0.0),
+                ("float32", 10.0, 0.1 if organ == "aorta" else 0.01),
+            ):
+                shifted = dice - off * (1 + k)
+                row = {"organ": organ, "fold": 0, "case": f"c{k}", "method": "CE(*)", "precision": precision}
+                rows.append({**row, "dice_noisy": shifted, "seconds": seconds})
+    found = {row["organ"]: row for row in bench.precision.paired(bench.precision.pd.DataFrame(rows))}
+    assert list(found) == ["aorta", "kidney", "all"]
+    aorta, both = found["aorta"], found["all"]
+    assert (aorta["cases"], both["cases"]) == (3, 6)
+    assert aorta["dice_bfloat16"] == pytest.approx(0.6) and aorta["dice_float32"] == pytest.approx(0.4)
+    assert aorta["difference"] == pytest.approx(0.2) and both["difference"] == pytest.approx(0.11)
+    assert aorta["low"] <= 0.2 <= aorta["high"] and aorta["told_apart"] is True
+    assert (aorta["training_s_bfloat16"], aorta["training_s_float32"]) == (2, 10)
+    with pytest.raises(ValueError, match=r"aorta, CE\(\*\): the precisions were not tested on the same cases"):
+        bench.precision.paired(bench.precision.pd.DataFrame([*rows[:-1], {**rows[5], "case": "c9"}]))
+
+
+def test_precision_runs_differ_in_the_precision_alone(bench):
+    arguments = bench.precision.read_arguments(["--organs", "aorta", "--batch", "3"])
+    runs = bench.precision.configurations(arguments)
+    assert [key[1:] for key in runs] == [
+        (loss, 0, precision) for loss in ("ce", "sd") for precision in ("bfloat16", "float32")
+    ]
+    for key, config in runs.items():
+        other = runs[*key[:3], "float32"].to_dict()
+        assert {**config.to_dict(), "precision": "float32"} == other and config.batch_size == 3
+
+
+def test_the_precision_table_from_trained_networks(bench, tmp_path):
+    preset = tiny.make_preset(tmp_path / "tiny.yaml", **{**tiny.SMALL, "epochs": 2, "precision": "auto"})
+    assert preset.runs()
+    tiny.make_data(tmp_path / "data")
+    options = ["--preset", str(tmp_path / "tiny.yaml"), "--organs", "hippocampus", "--losses", "ce"]
+    folders = [f"--{name}={tmp_path / name}" for name in ("data", "runs", "out")]
+    for _ in range(2):  # the second time from what is kept
+        assert bench.precision.main([*options, *folders]) == 0
+    rows = read_csv(tmp_path / "out" / "precision.csv")
+    assert [(row["organ"], row["method"]) for row in rows] == [
+        (organ, method) for organ in ("hippocampus", "all") for method in ("CE(0)", "CE(*)")
+    ]
+    assert all(
+        row["cases"] == "2" and float(row["low"]) <= float(row["difference"]) <= float(row["high"]) for row in rows
+    )
+    about = json.loads((tmp_path / "out" / "precision_provenance.json").read_text())
+    assert about["options"]["batch"] == 2 and len(about["data_digest"]) == 64 and "commit" in about
+    assert len(list((tmp_path / "runs").iterdir())) == 2
 
 
 # ---- memory ---------------------------------------------------------------------------------------------------------
@@ -416,6 +556,44 @@ def test_make_bench_installs_the_peers_without_moving_what_is_locked(root):
     *_, install, stamp, run = done.stdout.splitlines()
     assert "-c requirements.lock" in install and install.endswith("'.[bench]'")
     assert stamp.startswith("touch ") and run.endswith("benchmarks/run.py --store --sides 64")
+
+
+def test_rows_are_renewed_in_their_place(bench, tmp_path):
+    path = tmp_path / "t.csv"
+    write, renew = bench.harness.write_table, bench.harness.renew_table
+    write(path, [{"work": w, "ratio": 0.1 + 0.2, "met": None} for w in ("a", "b", "b", "c")])
+    before = read_csv(path)
+    renew(path, [{"work": "b", "ratio": 7.0, "met": True, "note": "new"}])
+    after = read_csv(path)
+    assert [row["work"] for row in after] == ["a", "b", "c"] and after[1]["ratio"] == "7" and after[1]["note"] == "new"
+    assert [{**before[k], "note": ""} for k in (0, 3)] == [after[0], after[2]]
+    renew(path, [{"work": "d", "ratio": 1.0}])
+    assert [row["work"] for row in read_csv(path)] == ["a", "b", "c", "d"]
+    renew(tmp_path / "new.csv", [{"work": "d", "ratio": 1.0}])
+    assert read_csv(tmp_path / "new.csv") == [{"work": "d", "ratio": "1"}]
+
+
+def test_a_part_is_added_to_what_is_stored_and_named_apart(bench, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(bench.run, "project_root", lambda: tmp_path)
+    out = tmp_path / "results" / "benchmarks"
+    with pytest.raises(SystemExit):
+        bench.run.main(["--only", "errors", "--add"])
+    assert "does not exist, so there is nothing to add to" in capsys.readouterr().err
+    first = {"commit": "earlier", "seconds": 1.0}
+    bench.run.write_json(out / "speed_provenance.json", first)
+    bench.harness.write_table(out / "speed.csv", [{"work": "sample", "ms": 1.0}])
+    quick = ["--quick", "--sides", "16", "--out", str(out)]
+    assert bench.run.main(["--only", "errors", "--add", *quick]) == 0
+    assert bench.run.main(["--only", "marginal", "--add", *quick]) == 0
+    about = json.loads((out / "speed_provenance.json").read_text())
+    assert {name: about[name] for name in first} == first and list(about["added"]) == ["errors", "marginal"]
+    assert {"commit", "machine", "threads", "options", "seconds"} <= about["added"]["errors"].keys()
+    works = [row["work"] for row in read_csv(out / "speed.csv")]
+    assert works[0] == "sample" and set(works[1:]) == {"marginal"} and (out / "errors.csv").is_file()
+    for wrong in (["--add"], ["--only", "errors", "--add", "--store"], ["--only", "errors", "--add", "--quick"]):
+        with pytest.raises(SystemExit):
+            bench.run.main(wrong)
+    capsys.readouterr()
 
 
 def test_a_part_is_not_stored_as_the_whole(bench, capsys, monkeypatch, tmp_path):

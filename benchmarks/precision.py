@@ -1,0 +1,120 @@
+"""Test Dice of networks trained in bfloat16 and in float32: the same runs, case by case, with intervals.
+
+    python benchmarks/precision.py [--organs aorta oesophagus] [--folds 0] [--a 0.02] [--batch 2] [--threads 1]
+
+Trains every run of preset `phantoms` that is asked for in both precisions, from the same first weights, on the same
+noisy labels in the same order, and writes to ``results/benchmarks``: ``precision.csv`` (a row for every organ, method
+and both together: mean test Dice, mean difference of the paired cases with its bootstrap interval, seconds of a
+training) and ``precision_provenance.json``; the book's chapter "Speed" shows them. The runs are kept below
+``runs/precision`` and not run again; a run that was stopped goes on. With one image at a time torch takes a slow path
+for float32 (8 minutes a run), hence the two.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from harness import Row, write_table
+from noisyseg.config import Preset, RunConfig
+from noisyseg.evaluate import bootstrap_interval
+from noisyseg.experiment import execute, provenance
+from noisyseg.paths import project_root, write_json
+
+PRECISIONS = ("bfloat16", "float32")
+EVERY = "all"
+
+
+def read_arguments(given: list[str] | None) -> argparse.Namespace:
+    root = project_root()
+    parser = argparse.ArgumentParser(description="Test Dice of networks trained in bfloat16 and in float32.")
+    parser.add_argument("--preset", default="phantoms", help="name or path of the preset (default: phantoms)")
+    parser.add_argument("--organs", nargs="+", default=["aorta", "oesophagus"])
+    parser.add_argument("--losses", nargs="+", default=["ce", "sd"])
+    parser.add_argument("--folds", nargs="+", type=int, default=[0])
+    parser.add_argument("--a", type=float, default=0.02, help="strength of the noise")
+    parser.add_argument("--batch", type=int, default=2, help="images at a time")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--epochs", type=int, help="fewer than the preset's, to try this out")
+    parser.add_argument("--data", type=Path, default=root / "data")
+    parser.add_argument("--runs", type=Path, default=root / "runs" / "precision")
+    parser.add_argument("--out", type=Path, default=root / "results" / "benchmarks")
+    return parser.parse_args(given)
+
+
+def configurations(arguments: argparse.Namespace) -> dict[tuple[str, str, int, str], RunConfig]:
+    """Give the runs by organ, loss, fold and precision."""
+    preset = Preset.load(arguments.preset)
+    changes: dict[str, Any] = {"batch_size": arguments.batch, "threads": arguments.threads}
+    if arguments.epochs:
+        changes["epochs"] = arguments.epochs
+    found = {}
+    for organ, loss, fold in itertools.product(arguments.organs, arguments.losses, arguments.folds):
+        values = preset.run(organ=organ, a=arguments.a, loss=loss, fold=fold, model="unet").to_dict()
+        for precision in PRECISIONS:
+            config = RunConfig.from_dict({**values, **changes, "precision": precision})
+            found[organ, loss, fold, precision] = config
+    return found
+
+
+def paired(cases: pd.DataFrame) -> list[Row]:
+    """Compare the precisions: columns organ, fold, case, method, precision, dice_noisy, seconds in; rows out.
+
+    Every case counts once; the last rows are of all organs together.
+    """
+    rows: list[Row] = []
+    for organ in [*dict.fromkeys(cases["organ"]), EVERY]:
+        some = cases if organ == EVERY else cases[cases["organ"] == organ]
+        for method in dict.fromkeys(some["method"]):
+            chosen = some[some["method"] == method]
+            scores = chosen.pivot(index=["organ", "fold", "case"], columns="precision", values="dice_noisy")
+            if scores.isna().any(axis=None):
+                raise ValueError(f"{organ}, {method}: the precisions were not tested on the same cases")
+            mean, low, high = bootstrap_interval(scores["bfloat16"] - scores["float32"])
+            seconds = chosen.groupby("precision")["seconds"].mean()
+            rows.append(
+                {
+                    "organ": organ,
+                    "method": method,
+                    "cases": len(scores),
+                    **{f"dice_{name}": float(scores[name].mean()) for name in PRECISIONS},
+                    **{"difference": mean, "low": low, "high": high, "told_apart": not low <= 0 <= high},
+                    **{f"training_s_{name}": float(seconds[name]) for name in PRECISIONS},
+                }
+            )
+    return rows
+
+
+def main(given: list[str] | None = None) -> int:
+    """Train what is not trained yet, compare, print and store."""
+    arguments = read_arguments(given)
+    tables, digests, cpu_s = [], set(), 0.0
+    for (_, _, _, precision), config in configurations(arguments).items():
+        folder = arguments.runs / config.folder
+        metrics = execute(config, folder, arguments.data)
+        digests.add(metrics["data_digest"])
+        cpu_s += metrics["cpu_s"]
+        table = pd.read_csv(folder / "cases.csv")
+        tables.append(table.assign(precision=precision, seconds=metrics["training_s"]))
+    rows = paired(pd.concat(tables, ignore_index=True))
+    for row in rows:
+        print(
+            f"{row['organ']:12} {row['method']:6} {row['cases']:4} cases  bfloat16 {row['dice_bfloat16']:.4f}  "
+            f"float32 {row['dice_float32']:.4f}  difference {row['difference']:+.4f} "
+            f"({row['low']:+.4f} to {row['high']:+.4f})"
+        )
+    write_table(arguments.out / "precision.csv", rows)
+    (digest,) = digests
+    options = {name: getattr(arguments, name) for name in ("preset", "organs", "losses", "folds", "a", "batch")}
+    options |= {"threads": arguments.threads, "epochs": arguments.epochs}
+    about = {**provenance(), "data_digest": digest, "options": options, "cpu_s": round(cpu_s, 1)}
+    write_json(arguments.out / "precision_provenance.json", about)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
