@@ -39,7 +39,7 @@ THEORY = [
         "errata",
     )
 ]
-NOTEBOOKS = {*THEORY, "notebooks/speed", "notebooks/experiment", "notebooks/deviations"}
+NOTEBOOKS = {*THEORY, "notebooks/speed", "notebooks/experiment", "notebooks/deviations", "notebooks/cost"}
 PAGES = NOTEBOOKS | {f"book/{name}" for name in ("index", "data", "reproduce", "statements", "api", "references")}
 # What Sphinx adds by itself: the index, the search, the front door, the sources that [source] leads to.
 EXTRAS = re.compile(r"^(genindex|search|index|prf-prf|py-modindex|_modules/.*)$")
@@ -254,7 +254,7 @@ def test_table_1_of_the_paper_is_whole():
     }
 
 
-@pytest.mark.parametrize("preset", ["hippocampus", "quick"])
+@pytest.mark.parametrize("preset", ["hippocampus", "phantoms"])
 def test_stored_pages_show_the_stored_results(preset, pages):
     """A number in a page that is not in the tables, or the other way round, is a page that was not executed again."""
     shown = plain(pages["notebooks/experiment"])
