@@ -14,7 +14,8 @@ method           output  mask
                          threshold, chosen image by image or not; no method, because it looks at the answer
 ===============  ======  ====================================================================================
 
-``rankseg`` is optional (extra ``bench``): without it its two rows are left out. Book chapter *The experiment*.
+``rankseg`` is optional (extras ``test`` and ``bench``): without it its two rows are left out. Book chapter *The
+experiment*.
 """
 
 from __future__ import annotations
@@ -168,7 +169,7 @@ def rank_mask(c: NDArray, solver: str = "RMA") -> NDArray[np.bool_]:
     Raises
     ------
     ModuleNotFoundError
-        If ``rankseg`` is not installed (``pip install -e .[bench]``).
+        If ``rankseg`` is not installed (``pip install rankseg``).
     ValueError
         If the solver is another, or ``c`` holds NaN or a value outside [0, 1].
     """
