@@ -11,7 +11,7 @@ SOURCE ?=
 STORE  ?=
 BENCH  ?=
 CORES  ?=
-PROFILE ?= local
+PROFILE ?=
 DRY_RUN ?=
 JOBS   ?= 2
 
@@ -53,7 +53,7 @@ help:
 
 .PHONY: reproduce
 reproduce: $(STAMP)
-	@$(VENV)/bin/noisyseg reproduce --preset "$(PRESET)" $(if $(SOURCE),--source "$(SOURCE)") $(if $(CORES),--cores "$(CORES)") --profile "$(PROFILE)" $(if $(DRY_RUN),--dry-run)
+	@$(VENV)/bin/noisyseg reproduce --preset "$(PRESET)" $(if $(SOURCE),--source "$(SOURCE)") $(if $(CORES),--cores "$(CORES)") $(if $(PROFILE),--profile "$(PROFILE)") $(if $(DRY_RUN),--dry-run)
 
 .PHONY: book
 book: $(STAMP)

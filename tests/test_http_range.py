@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -138,6 +139,17 @@ def test_without_headway_the_pauses_double_and_it_ends(server):
     with pytest.raises(ConnectionError, match=r"/x: 4 attempts failed, the last with: .*; run it again to go on"):
         file.read(0, 700_000)
     assert pauses == [0.5, 1.0, 2.0] and len(server.ranges) == 4
+
+
+def test_a_long_pause_is_told_beforehand(server):
+    """Without a network all attempts take minutes: a person must see why nothing happens."""
+    server.plan = [503] * 3
+    told: list[str] = []
+    file, _ = remote(server, Manners(per_minute=0, attempts=3, pause_s=2.5), report=told.append)
+    with pytest.raises(ConnectionError, match="3 attempts failed"):
+        file.read(0, 10)
+    assert len(told) == 1, "the first pause of 2.5 s is not worth a line, and after the last attempt there is none"
+    assert re.fullmatch(r"503 .* for url: .*/x \(attempt 2 of 3\): trying again in 5 s", told[0])
 
 
 @pytest.mark.parametrize("code", [400, 403, 404, 410, 416])

@@ -30,6 +30,24 @@ def write(folder: Path, text: str) -> str:
 # found
 
 
+@pytest.mark.parametrize(
+    ("gpu", "device", "expected"),
+    [
+        (False, None, "local"),
+        (True, None, "gpus"),
+        (True, "cuda:1", "gpus"),
+        (True, "cpu", "local"),
+        (False, "cpu", "local"),
+    ],
+)
+def test_without_a_wish_gpus_are_shared_where_there_are_any(monkeypatch, gpu, device, expected):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: gpu)
+    monkeypatch.delenv("NOISYSEG_DEVICE", raising=False)
+    if device:
+        monkeypatch.setenv("NOISYSEG_DEVICE", device)
+    assert profiles.default_profile() == expected
+
+
 def test_the_projects_own():
     found = sorted(path.parent.name for path in (ROOT / "workflow" / "profiles").glob("*/config.yaml"))
     assert found == NAMES

@@ -22,7 +22,7 @@ from noisyseg.config import POINT, Preset, RunConfig
 from noisyseg.data import hippocampus, phantom_set, totalsegmentator
 from noisyseg.data.cases import CaseSet
 from noisyseg.paths import atomic_write, project_root
-from noisyseg.profiles import Profile
+from noisyseg.profiles import Profile, default_profile
 
 
 class BatchError(RuntimeError):
@@ -168,7 +168,7 @@ def run_grid(
     runs: str | os.PathLike[str] = "runs",
     source: str | None = None,
     cores: int | None = None,
-    profile: str = "local",
+    profile: str | None = None,
     dry_run: bool = False,
     report: Callable[[str], None] = print,
 ) -> Path:
@@ -185,7 +185,8 @@ def run_grid(
     cores
         Cores to use (all by default); a run takes as many as its preset's ``threads``.
     profile
-        Folder below ``workflow/profiles``, or the path of one, see :class:`noisyseg.profiles.Profile`.
+        Folder below ``workflow/profiles``, or the path of one, see :class:`noisyseg.profiles.Profile`; None:
+        :func:`noisyseg.profiles.default_profile`.
     dry_run
         Only report the plan (:mod:`noisyseg.plan`): nothing is started, and nothing written.
 
@@ -201,7 +202,7 @@ def run_grid(
     """
     preset = Preset.load(preset_name)
     root = project_root()
-    place = Profile.find(profile)
+    place = Profile.find(default_profile() if profile is None else profile)
     if set("{}") & set(str(Path(data).resolve())):
         raise ValueError(f"data is {str(Path(data).resolve())!r}; Snakemake takes no path with braces")
     preset_argument = str(Path(preset_name).resolve()) if Path(preset_name).suffix in (".yaml", ".yml") else preset_name

@@ -37,7 +37,7 @@ def _parser() -> argparse.ArgumentParser:
     reproduce.add_argument("--source", help="local copy of the data set, instead of downloading it")
     reproduce.add_argument("--cores", type=int, help="cores to use (all)")
     reproduce.add_argument(
-        "--profile", default="local", help="where it runs: a folder below workflow/profiles, or its path (%(default)s)"
+        "--profile", help="where it runs: a folder below workflow/profiles, or its path (gpus with a GPU, else local)"
     )
     reproduce.add_argument("--dry-run", action="store_true", help="only show the plan: runs, hours from a timed step")
     reproduce.add_argument("--no-book", action="store_true", help="stop after the tables")

@@ -18,6 +18,21 @@ from noisyseg.gpus import CPU, devices, estimate_mib, make_slots
 from noisyseg.paths import project_root
 
 
+def default_profile() -> str:
+    """Name of the profile where none is asked for: ``gpus`` where torch sees a GPU that runs may use, else ``local``.
+
+    Under ``local`` every core would start a run, and all of them on the first GPU, whether they fit or not.
+
+    Examples
+    --------
+    >>> default_profile() in ("gpus", "local")
+    True
+    """
+    import torch  # loaded late: `noisyseg --help` must not wait for it
+
+    return "gpus" if os.environ.get("NOISYSEG_DEVICE", "cuda") != CPU and torch.cuda.is_available() else "local"
+
+
 @dataclass(frozen=True)
 class Profile:
     """A Snakemake profile.

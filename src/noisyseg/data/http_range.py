@@ -20,6 +20,7 @@ from noisyseg.data.fetch import RETRY
 CHUNK = 1 << 16  # a dropped connection loses less than this; an attempt that brings less made no headway
 LARGEST = 1 << 28  # more is never read at once: a directory that claims to be larger is damaged
 LONGEST_PAUSE_S = 3600.0
+TOLD_S = 4.0  # a shorter pause is nobody's concern
 
 
 class RangeNotSupported(OSError):
@@ -65,6 +66,8 @@ class RemoteFile:
         Bytes it must have; None takes what the server says.
     on_bytes
         Called with the number of bytes of every block that comes.
+    report
+        Called with a line before every pause of `TOLD_S` seconds or more: what went wrong, and how long it waits.
 
     Raises
     ------
@@ -82,8 +85,9 @@ class RemoteFile:
         size: int | None = None,
         manners: Manners | None = None,
         on_bytes: Callable[[int], object] = lambda n: None,
+        report: Callable[[str], object] = lambda line: None,
     ) -> None:
-        self.url, self.manners, self.on_bytes = url, manners or Manners(), on_bytes
+        self.url, self.manners, self.on_bytes, self.report = url, manners or Manners(), on_bytes, report
         self._size = size
         self._own = threading.local()
         self._sessions: list[requests.Session] = []
@@ -125,7 +129,8 @@ class RemoteFile:
                     raise ConnectionError(
                         f"{self.url}: {failures} attempts failed, the last with: {error}; run it again to go on"
                     ) from error
-                self._pause(self.manners.pause_s * 2 ** (failures - 1), answer)
+                why = f"{error} (attempt {failures} of {self.manners.attempts})"
+                self._pause(self.manners.pause_s * 2 ** (failures - 1), answer, why)
         return bytes(got)
 
     def _transfer(self, start: int, stop: int, got: bytearray) -> None:
@@ -175,13 +180,15 @@ class RemoteFile:
         if self._stopped.wait(mine - now):
             raise ConnectionError(f"{self.url}: stopped")
 
-    def _pause(self, pause_s: float, answer: requests.Response | None) -> None:
+    def _pause(self, pause_s: float, answer: requests.Response | None, why: str) -> None:
         headers = {} if answer is None else answer.headers
         if headers.get("Retry-After", "").isdigit():
             pause_s = max(pause_s, float(headers["Retry-After"]))
         elif answer is not None and answer.status_code == 429 and headers.get("X-RateLimit-Reset", "").isdigit():
             pause_s = max(pause_s, float(headers["X-RateLimit-Reset"]) - time.time())
         pause_s = min(pause_s, LONGEST_PAUSE_S)
+        if pause_s >= TOLD_S:
+            self.report(f"{why}: trying again in {pause_s:.0f} s")
         if answer is not None:  # the server is there and wants to be left alone: by all workers
             with self._lock:
                 self._turn = max(self._turn, time.monotonic() + pause_s)

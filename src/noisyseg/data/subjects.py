@@ -137,12 +137,13 @@ class Remote:
         listing: Path,
         manners: Manners | None = None,
         on_bytes: Callable[[int], object] = lambda n: None,
+        report: Callable[[str], object] = lambda line: None,
     ) -> None:
         parts = sorted(parts)
         kept = read_json(listing) if listing.is_file() else {}
         known = kept.get("parts") == parts and size in (None, kept.get("size"))
         # The size of the archive that the offsets belong to: every answer of the server is checked against it.
-        self._file = RemoteFile(url, kept["size"] if known else size, manners, on_bytes)
+        self._file = RemoteFile(url, kept["size"] if known else size, manners, on_bytes, report)
         if known:
             members = [Member(*entry) for entry in kept["members"]]
         else:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
 from noisyseg.data.cases import Case, CaseSet, read_case, write_manifest
 from noisyseg.data.cutting import AIR_HU, CELL_MM, CELLS, FOLDS, Cutting
@@ -100,7 +101,13 @@ def open_source(
     if source is None or is_url(source):
         url = version.url if source is None else str(source)
         size = None if partial else version.size
-        opened: Subjects = Remote(url, size, classes, keep / "listing.json", manners, on_bytes)
+
+
+        def say(line: str) -> None:
+            with tqdm.external_write_mode():  # not into the progress bar
+                report(line)
+
+        opened: Subjects = Remote(url, size, classes, keep / "listing.json", manners, on_bytes, say)
     elif (path := Path(source)).is_dir():
         opened = Folder(path, classes, on_bytes)
     else:
