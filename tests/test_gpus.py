@@ -74,7 +74,8 @@ print(peak() - before)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     config = Preset.load("paper").run(organ="kidney", a=0.0, loss="ce", fold=0)
-    assert 250 < int(done.stdout) < estimate_mib(config) - PROCESS_MIB + 200 < 1000
+    # What the process had taken before counts as free room, so that the measured growth is a lower bound.
+    assert 100 < int(done.stdout) < estimate_mib(config) - PROCESS_MIB + 200 < 1000
 
 
 @given(st.sampled_from([(2, 4), (4, 8), (4, 8, 16)]), st.integers(1, 4), st.sampled_from([16, 32, 48]))
