@@ -119,7 +119,7 @@ def test_the_built_chapter_shows_the_runs_numbers(smoke, again, monkeypatch):
     page = (html / "notebooks" / "experiment.html").read_text()
     text = " ".join(re.sub(r"<[^>]+>", " ", page).split())
     assert f"hippocampus .02 {expected} {ceiling}" in text  # in the place of the stored ones
-    assert "hippocampus : left out, because smoke has the same organs" in text
+    assert "hippocampus: left out, because smoke has the same organs" in text
 
 
 # killed
