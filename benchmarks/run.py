@@ -126,10 +126,10 @@ def main(given: list[str] | None = None) -> int:
     seconds = time.perf_counter() - started
     print(f"{len(speed)} comparisons in {seconds:.0f} s on {os.cpu_count()} cores")
     if arguments.store or arguments.add:
+        facts, path = about(arguments, seconds), arguments.out / PROVENANCE  # before our own tables change the checkout
         for name, table in (("speed", speed), ("memory", used), ("errors", wrong), ("profile", parts)):
             if table:
                 (renew_table if arguments.add else write_table)(arguments.out / f"{name}.csv", table)
-        facts, path = about(arguments, seconds), arguments.out / PROVENANCE
         if arguments.add:
             stored = read_json(path)
             facts = {**stored, "added": {**stored.get("added", {}), **dict.fromkeys(arguments.only, facts)}}
