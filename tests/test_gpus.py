@@ -57,14 +57,15 @@ def test_the_processor_also_holds_the_cases(monkeypatch):
 @pytest.mark.slow
 def test_a_step_takes_no_more_than_estimated():
     """The memory that a training step of the paper's network really takes, measured in a process of its own."""
-    code = """
-import resource, torch
+    code = r"""
+import re, torch
 from noisyseg.models import UNet
 torch.set_num_threads(1)
 network = UNet((16, 32, 64, 128, 256))
 optimiser = torch.optim.Adam(network.parameters(), fused=True)
 image = torch.randn(1, 1, 64, 64, 64)
-peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+# Not getrusage: its maximum is inherited from the process that started this one.
+peak = lambda: int(re.search(r"VmHWM:\s*(\d+) kB", open("/proc/self/status").read())[1]) // 1024
 before = peak()
 for _ in range(2):
     network(image).sum().backward()
@@ -74,8 +75,8 @@ print(peak() - before)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     config = Preset.load("paper").run(organ="kidney", a=0.0, loss="ce", fold=0)
-    # What the process had taken before counts as free room, so that the measured growth is a lower bound.
-    assert 100 < int(done.stdout) < estimate_mib(config) - PROCESS_MIB + 200 < 1000
+
+    assert 250 < int(done.stdout) < estimate_mib(config) - PROCESS_MIB + 200 < 1000
 
 
 @given(st.sampled_from([(2, 4), (4, 8), (4, 8, 16)]), st.integers(1, 4), st.sampled_from([16, 32, 48]))
