@@ -107,11 +107,11 @@ def main(given: list[str] | None = None) -> int:
             f"float32 {row['dice_float32']:.4f}  difference {row['difference']:+.4f} "
             f"({row['low']:+.4f} to {row['high']:+.4f})"
         )
-    write_table(arguments.out / "precision.csv", rows)
     (digest,) = digests
     options = {name: getattr(arguments, name) for name in ("preset", "organs", "losses", "folds", "a", "batch")}
     options |= {"threads": arguments.threads, "epochs": arguments.epochs}
     about = {**provenance(), "data_digest": digest, "options": options, "cpu_s": round(cpu_s, 1)}
+    write_table(arguments.out / "precision.csv", rows)  # after provenance: it changes the checkout
     write_json(arguments.out / "precision_provenance.json", about)
     return 0
 
