@@ -78,7 +78,7 @@ def estimate_mib(config: RunConfig) -> int:
     forward = sum(storage.nbytes() for number, storage in kept.items() if number not in weights)
     total = 20 * sum(weight.numel() for weight in network.parameters()) + 2 * forward
     if os.environ.get("NOISYSEG_DEVICE") == CPU:
-        total += 9 * _cases(config) * side**3
+        total += 9 * case_count(config) * side**3
     return PROCESS_MIB + -(-total // 2**20)
 
 
@@ -100,7 +100,15 @@ def patch_side(config: RunConfig) -> int:
     }[config.dataset]
 
 
-def _cases(config: RunConfig) -> int:
+def case_count(config: RunConfig) -> int:
+    """Cases an organ of the data set that a run trains on, once it is made.
+
+    Examples
+    --------
+    >>> from noisyseg.config import Preset
+    >>> case_count(Preset.load("paper").run(organ="aorta", a=0.0, loss="ce", fold=0))
+    400
+    """
     from noisyseg.data import hippocampus, totalsegmentator
 
     counts = {"totalsegmentator": totalsegmentator.CASES, "hippocampus": hippocampus.CASES}

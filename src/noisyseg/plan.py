@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from noisyseg.config import Preset, RunConfig
-from noisyseg.data import cutting, hippocampus, totalsegmentator
+from noisyseg.data import cutting
 from noisyseg.data.cases import CaseSet
 from noisyseg.experiment import is_done
-from noisyseg.gpus import patch_side
+from noisyseg.gpus import case_count, patch_side
 from noisyseg.status import beside_training, clock_text, finished_epochs, wall_seconds
 from noisyseg.step_time import Step, time_step
 
@@ -72,8 +72,7 @@ class Plan:
 
 def _expected(config: RunConfig) -> tuple[tuple[int, ...], int]:
     """Patch shape and cases an organ of a data set that has not been made."""
-    cases = {"hippocampus": hippocampus.CASES, "totalsegmentator": totalsegmentator.CASES}
-    return (patch_side(config),) * 3, cases.get(config.dataset, config.phantom_cases)
+    return (patch_side(config),) * 3, case_count(config)
 
 
 def make_plan(
