@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 
 import tiny
-from noisyseg import batch, plan
+from noisyseg import batch, plan, profiles
 from noisyseg.cli import main
 from noisyseg.config import Preset, RunConfig
 from noisyseg.data.cases import CaseSet, assign_folds
 from noisyseg.experiment import execute
+from noisyseg.gpus import Device
 from noisyseg.plan import describe, make_plan
 from noisyseg.step_time import Step, time_step
 from noisyseg.training import Trainer
@@ -162,6 +163,10 @@ def test_threads_gpu_and_machines_elsewhere(data, tmp_path):
     assert "batch 3, float32, cuda\n" in text
     assert "cost: 2 GPU hours; 2 h 00 min of wall time on one GPU whose runs take turns" in text
     assert text.endswith("and what runs on one GPU at the same time gain")
+    # Two GPUs take a run each; of three, one has nothing to do.
+    made = make_plan(wide, data, tmp_path, Timer("cuda", ce=300.0))
+    for count in (2, 3):
+        assert f"cost: 2 GPU hours; 1 h 00 min of wall time on {count} GPUs whose runs take" in describe(made, 8, count)
 
 
 def test_limits_and_folds_of_unequal_size(tmp_path):
@@ -305,6 +310,29 @@ def test_the_plan_is_the_first_thing_that_is_said(preset, data, tmp_path, monkey
     assert said[1].startswith("plan: 6 runs: 0 done, 0 resumable, 6 missing\nsteps: 72 to train")
     assert "cost: 0.02 CPU hours; 36 s of wall time on 2 cores" in said[1]
     assert said.index("Snakemake") > 1
+
+
+def test_a_dry_run_says_how_many_runs_share_which_gpu(preset, data, tmp_path, monkeypatch):
+    monkeypatch.setattr(plan, "time_step", Timer("cuda", ce=300.0, sd=300.0))
+    monkeypatch.setattr(profiles, "devices", lambda: [Device("0", 5000), Device("1", 3500), Device("2", 10)])
+    monkeypatch.setattr(profiles, "estimate_mib", lambda config: 1600)
+    arguments = {"data": data, "runs": tmp_path / "runs", "cores": 4, "profile": "gpus", "dry_run": True}
+
+    def said() -> list[str]:
+        lines: list[str] = []
+        batch.run_grid(str(tmp_path / "six.yaml"), report=lines.append, **arguments)
+        return lines
+
+    _, text, room = said()
+    # 6 runs of 12 steps of 300 s are 6 hours; the third GPU has no room.
+    assert "cost: 6 GPU hours; 3 h 00 min of wall time on 2 GPUs whose runs take turns" in text
+    assert room == "six: a run takes about 1600 MiB: room for 3 on GPU 0, 2 on GPU 1, 0 on GPU 2, and 4 cores"
+    # Where no run would start, the plan is made all the same, and says so.
+    monkeypatch.setattr(profiles, "devices", lambda: [Device("0", 1000)])
+    _, text, room = said()
+    assert "of wall time on one GPU whose runs take turns" in text
+    assert room.startswith("six: the runs would not start: a run takes 1600 MiB and fits nowhere: 0 has 1000 MiB free;")
+    assert not (tmp_path / "runs").exists()
 
 
 def test_make_has_a_dry_run(root):

@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -16,7 +15,7 @@ from conftest import ROOT
 from noisyseg import cli, profiles
 from noisyseg.config import Preset
 from noisyseg.gpus import Device, NoRoomError
-from noisyseg.profiles import Profile
+from noisyseg.profiles import Profile, Room
 
 NAMES = ["gpus", "kubernetes", "local", "slurm"]
 
@@ -119,22 +118,22 @@ def test_the_plugin_of_slurm_is_installed_and_sbatch_has_to_be_there(monkeypatch
 # what Snakemake is told
 
 
-def told(profile: str, cores: int | None = None, preset: str = "smoke") -> tuple[list[str], dict[str, Any], str]:
+def told(profile: str, cores: int | None = None, preset: str = "smoke") -> Room:
     return Profile.find(profile).options(Preset.load(preset), Path("home"), cores)
 
 
 def test_local_has_the_cores_of_this_machine():
-    assert told("local") == (["--cores", str(os.cpu_count() or 1)], {}, "")
-    assert told("local", 3)[0] == ["--cores", "3"]
+    assert told("local") == Room(["--cores", str(os.cpu_count() or 1)], {}, "", 1)
+    assert told("local", 3).options == ["--cores", "3"]
 
 
 def test_a_scheduler_has_its_own_cores_and_logs_are_found(tmp_path):
-    options, values, line = told("slurm")
-    assert options == ["--slurm-logdir", "home/slurm_logs"] and values == {}
-    assert line == "every run is a job of SLURM; its log is home/slurm_logs/rule_run/<run>/<job>.log"
-    assert told("slurm", 16)[0][:2] == ["--cores", "16"]  # a person may limit what is asked for
+    room = told("slurm")
+    assert room.options == ["--slurm-logdir", "home/slurm_logs"] and room.values == {}
+    assert room.line == "every run is a job of SLURM; its log is home/slurm_logs/rule_run/<run>/<job>.log"
+    assert told("slurm", 16).options[:2] == ["--cores", "16"]  # a person may limit what is asked for
     elsewhere = write(tmp_path / "mine", "executor: slurm\nslurm-logdir: elsewhere\n")
-    assert told(elsewhere) == ([], {}, "every run is a job of SLURM; its log is elsewhere/rule_run/<run>/<job>.log")
+    assert told(elsewhere) == Room([], {}, "every run is a job of SLURM; its log is elsewhere/rule_run/<run>/<job>.log")
 
 
 def simulate(monkeypatch: pytest.MonkeyPatch, *free: int) -> None:
@@ -146,17 +145,17 @@ def simulate(monkeypatch: pytest.MonkeyPatch, *free: int) -> None:
 def test_runs_share_simulated_gpus(monkeypatch):
     simulate(monkeypatch, 24000, 3599)
     monkeypatch.setattr(profiles, "estimate_mib", lambda config: 1600 if config.features[0] == 16 else 0)
-    options, values, line = told("gpus", 16, "paper")
+    room = told("gpus", 16, "paper")
     # 15 fit on the one and 2 on the other. Together they have 17.2 times what a run takes.
-    assert values == {"gpu_mib": 1600, "slots": "0,1,0,1" + ",0" * 13}
-    assert options == ["--cores", "16", "--resources", "gpu_mib=27200"]
-    assert line == "a run takes about 1600 MiB: room for 15 on GPU 0, 2 on GPU 1, and 16 cores"
+    assert room.values == {"gpu_mib": 1600, "slots": "0,1,0,1" + ",0" * 13} and room.gpus == 2
+    assert room.options == ["--cores", "16", "--resources", "gpu_mib=27200"]
+    assert room.line == "a run takes about 1600 MiB: room for 15 on GPU 0, 2 on GPU 1, and 16 cores"
 
 
 def test_a_person_may_say_what_a_run_takes(monkeypatch, tmp_path):
     simulate(monkeypatch, 24000)
     text = "default-resources: [gpu_mib=0]\nset-resources: {run: {gpu_mib: 6000}}\n"
-    assert told(write(tmp_path / "mine", text))[1] == {"gpu_mib": 6000, "slots": "0,0,0,0"}
+    assert told(write(tmp_path / "mine", text)).values == {"gpu_mib": 6000, "slots": "0,0,0,0"}
     for wrong in ("0", "-5", "lots", "6000 * attempt", "true", "1.5"):
         with pytest.raises(ValueError, match=r"config\.yaml: gpu_mib of run is .*; expected a whole number of MiB$"):
             told(write(tmp_path / "mine", text.replace("6000", wrong)))

@@ -21,8 +21,9 @@ import psutil
 from noisyseg.config import POINT, Preset, RunConfig
 from noisyseg.data import hippocampus, phantom_set, totalsegmentator
 from noisyseg.data.cases import CaseSet
+from noisyseg.gpus import NoRoomError
 from noisyseg.paths import atomic_write, project_root
-from noisyseg.profiles import Profile, default_profile
+from noisyseg.profiles import Profile, Room, default_profile
 
 
 class BatchError(RuntimeError):
@@ -213,32 +214,38 @@ def run_grid(
         settings["source"] = str(Path(source).resolve())
     home = (Path(runs) / preset.name).resolve()
 
-    def say_plan() -> None:
+    def say_plan(gpus: int) -> None:
         done = sum((home / config.folder / "metrics.json").is_file() for config in preset.runs())
         report(f"{preset.name}: {len(preset.runs())} runs, {done} done; {preset.about}")
         # The plan times a step, so torch is loaded: only now, when all arguments are good.
         from noisyseg import plan
 
-        elsewhere = place.executor != "local"
-        report(plan.describe(plan.make_plan(preset, data, runs), None if elsewhere else cores or os.cpu_count() or 1))
+        there = None if place.executor != "local" else cores or os.cpu_count() or 1
+        report(plan.describe(plan.make_plan(preset, data, runs), there, gpus))
 
     if dry_run:
-        say_plan()
+        try:
+            room = place.options(preset, home, cores)
+        except NoRoomError as error:
+            room = Room([], {}, f"the runs would not start: {error}")
+        say_plan(room.gpus)
+        if room.line:
+            report(f"{preset.name}: {room.line}")
         return home / "results" / preset.name
     place.check()
-    options, values, where = place.options(preset, home, cores)
+    room = place.options(preset, home, cores)
     home.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(root / "workflow" / "Snakefile")]
-    command += ["--directory", str(home), "--workflow-profile", str(place.folder), *options]
-    settings |= values
+    command += ["--directory", str(home), "--workflow-profile", str(place.folder), *room.options]
+    settings |= room.values
     # Snakemake reads values as YAML: quoted, so that a path stays the string that it is.
     command += ["--config", *(f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in settings.items())]
     try:
         with filelock.FileLock(home / ".lock", timeout=0):
             begun = time.perf_counter()
-            say_plan()
-            if where:
-                report(f"{preset.name}: {where}")
+            say_plan(room.gpus)
+            if room.line:
+                report(f"{preset.name}: {room.line}")
             mark_done(preset, home)
             code = _run_snakemake(command, root)
     except filelock.Timeout as error:

@@ -150,10 +150,11 @@ def _number(value: float) -> str:
     return f"{value:.3g}" if value >= 0.001 or value == 0 else "less than 0.001"
 
 
-def describe(plan: Plan, cores: int | None) -> str:
+def describe(plan: Plan, cores: int | None, gpus: int = 1) -> str:
     """The text of a plan: runs, steps, a step's time, cost on ``cores`` cores, what is not in it, and missing data.
 
-    ``cores`` is None where the runs are started elsewhere, by a scheduler.
+    ``cores`` is None where the runs are started elsewhere, by a scheduler. Where the step was timed on a GPU, ``gpus``
+    like it do the runs.
     """
     states = [run.state for run in plan.runs]
     resumable = states.count("resumable")
@@ -164,7 +165,7 @@ def describe(plan: Plan, cores: int | None) -> str:
         f"{states.count('missing')} missing"
     ]
     if len(states) > states.count("done"):
-        lines += _cost(plan, cores)
+        lines += _cost(plan, cores, gpus)
     some = plan.runs[0].config
     for folder in plan.absent:
         shape, cases = _expected(some)
@@ -178,7 +179,7 @@ def describe(plan: Plan, cores: int | None) -> str:
     return "\n".join(lines)
 
 
-def _cost(plan: Plan, cores: int | None) -> list[str]:
+def _cost(plan: Plan, cores: int | None, gpus: int) -> list[str]:
     """The lines on what is left: none of it is done yet."""
     some = plan.runs[0].config
     per_epoch = sorted({run.steps_per_epoch for run in plan.runs})
@@ -203,7 +204,8 @@ def _cost(plan: Plan, cores: int | None) -> list[str]:
     if cores is None:
         wall = "the wall time depends on how many runs the profile starts at a time"
     elif gpu:
-        wall = f"{clock_text(sum(seconds))} of wall time on one GPU whose runs take turns"
+        shared = f"{gpus} GPUs" if gpus > 1 else "one GPU"
+        wall = f"{clock_text(wall_seconds(seconds, gpus, 1))} of wall time on {shared} whose runs take turns"
     else:
         wall = f"{clock_text(wall_seconds(seconds, cores, some.threads))} of wall time on {cores} cores"
     omitted = [

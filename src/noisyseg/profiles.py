@@ -34,6 +34,19 @@ def default_profile() -> str:
 
 
 @dataclass(frozen=True)
+class Room:
+    """What a profile tells Snakemake beyond itself: options, values of ``--config``, and a ``line`` for the person.
+
+    ``gpus`` is the number of GPUs that have room for a run, and 1 where runs do not share any.
+    """
+
+    options: list[str]
+    values: dict[str, Any]
+    line: str = ""
+    gpus: int = 1
+
+
+@dataclass(frozen=True)
 class Profile:
     """A Snakemake profile.
 
@@ -130,8 +143,8 @@ class Profile:
             )
         return said
 
-    def options(self, preset: Preset, home: Path, cores: int | None) -> tuple[list[str], dict[str, Any], str]:
-        """What Snakemake is told beyond the profile: options, values of ``--config``, and a line for the person.
+    def options(self, preset: Preset, home: Path, cores: int | None) -> Room:
+        """What Snakemake is told beyond the profile, and where there is room for runs.
 
         Parameters
         ----------
@@ -153,13 +166,13 @@ class Profile:
         if self.executor == "slurm":
             logs = self.settings.get("slurm-logdir", home / "slurm_logs")
             options += [] if "slurm-logdir" in self.settings else ["--slurm-logdir", str(logs)]
-            return options, {}, f"every run is a job of SLURM; its log is {logs}/rule_run/<run>/<job>.log"
+            return Room(options, {}, f"every run is a job of SLURM; its log is {logs}/rule_run/<run>/<job>.log")
         if not (local and self.shares_gpus):
-            return options, {}, ""
+            return Room(options, {})
         need = self.need_mib(preset)
         free = devices()
         slots = make_slots(free, need)
         options += ["--resources", f"gpu_mib={need * len(slots)}"]
         rooms = ", ".join(f"{slots.count(d.name)} on {'' if d.name == CPU else 'GPU '}{d.name}" for d in free)
         line = f"a run takes about {need} MiB: room for {rooms}, and {options[1]} cores"
-        return options, {"gpu_mib": need, "slots": ",".join(slots)}, line
+        return Room(options, {"gpu_mib": need, "slots": ",".join(slots)}, line, len(set(slots)))
