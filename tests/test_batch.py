@@ -64,6 +64,10 @@ def test_a_run_through_its_notebook(plan, data, tmp_path, capfd):
     shown = notebook.cells[-1].outputs[0]["data"]["text/plain"]
     assert "CE(0)" in shown and f"{metrics['scores']['CE(*)']:.4f}".rstrip("0") in shown
     assert list(folder.glob("*.part*")) == [alive] and not (folder / "failure.txt").exists()
+    # Asked for again, the run is done, and the record of its training stays.
+    record = (folder / "run.ipynb").read_bytes()
+    run_notebook(str(tmp_path / "tiny.yaml"), config, plan.name, str(data), str(tmp_path / "runs"))
+    assert (folder / "run.ipynb").read_bytes() == record
 
 
 def test_a_failing_cell_leaves_the_notebook_and_one_line(plan, tmp_path):
@@ -218,12 +222,12 @@ def test_a_mark_is_as_old_as_the_result_and_never_without_one(plan, tmp_path):
     metrics.write_text(json.dumps({"config_hash": done.hash, "data_digest": ""}))
     os.utime(metrics, ns=(10**18, 10**18))
     (tmp_path / other.folder / ".done").touch()  # its result was deleted, to have it made again
-    batch.mark_done(plan, tmp_path)
+    batch.mark_done(plan, tmp_path, tmp_path)
     mark = tmp_path / done.folder / ".done"
     assert mark.stat().st_mtime_ns == 10**18 and not (tmp_path / other.folder / ".done").exists()
     # A mark that is there was made by Snakemake, or is from before: its time stays.
     os.utime(mark, ns=(2 * 10**18, 2 * 10**18))
-    batch.mark_done(plan, tmp_path)
+    batch.mark_done(plan, tmp_path, tmp_path)
     assert mark.stat().st_mtime_ns == 2 * 10**18 and metrics.stat().st_mtime_ns == 10**18
 
 

@@ -65,8 +65,9 @@ def test_nothing_recorded_is_nothing_known():
     assert row["recorded"] == 0 and all(math.isnan(row[name]) for name in ("core_hours", "run_s", "step_ms_min"))
 
 
-def test_a_gpu_is_named():
-    assert cost_table({"mine": results({}, gpu="A GPU")})["device"].tolist() == ["A GPU"]
+def test_a_gpu_is_named_where_runs_used_it():
+    assert cost_table({"mine": results({"device": "cuda:0"}, gpu="A GPU")})["device"].tolist() == ["A GPU"]
+    assert cost_table({"mine": results({}, gpu="A GPU")})["device"].tolist() == ["Processor, 2 cores"]
 
 
 @pytest.mark.parametrize("preset", ["hippocampus", "quick"])

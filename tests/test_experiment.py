@@ -149,7 +149,7 @@ def test_the_noisy_label_is_one_per_case(data):
 def test_progress_is_the_history(reference):
     lines = [json.loads(line) for line in (reference / "progress.jsonl").read_text().splitlines()]
     assert [line["epoch"] for line in lines] == [0, 1, 2, 3]
-    assert all(set(line) == {"epoch", "train_loss", "train_dice", "lr", "seconds"} for line in lines)
+    assert all(set(line) == {"epoch", "train_loss", "train_dice", "lr", *tiny.CLOCKS} for line in lines)
     assert sum(line["seconds"] for line in lines) == pytest.approx(
         json.loads((reference / "metrics.json").read_text())["training_s"], abs=1e-3
     )
@@ -266,6 +266,13 @@ def test_a_killed_run_ends_with_the_same_numbers(children, reference, data, tmp_
     assert f"{CONFIG.name}: resumed after epoch {epochs} of 4" in lines
     assert sum(": epoch " in line for line in lines) == 4 - epochs
     assert tiny.outcome(tmp_path) == tiny.outcome(reference)
+    # The clocks go on where the killed process had left them.
+    curve = [json.loads(line) for line in (tmp_path / "progress.jsonl").read_text().splitlines()]
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    for clock in ("wall_s", "cpu_s"):
+        seen = [record[clock] for record in curve] + [metrics[clock]]
+        assert seen == sorted(seen) and seen[0] > 0
+    assert metrics["wall_s"] >= metrics["training_s"]
 
 
 def test_half_a_line_of_progress_is_replaced(children, reference, data, tmp_path):

@@ -42,9 +42,10 @@ def begin(folder: Path, epochs: int) -> None:
     (folder / "checkpoint.pt").touch()
 
 
-def finish(folder: Path, config: RunConfig, wall_s: float, training_s: float) -> None:
-    folder.mkdir(parents=True)
-    metrics = {"config_hash": config.hash, "data_digest": "", "scores": {}, "wall_s": wall_s, "training_s": training_s}
+def finish(folder: Path, config: RunConfig, data: Path, wall_s: float, training_s: float) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    metrics = {"config_hash": config.hash, "scores": {}, "wall_s": wall_s, "training_s": training_s}
+    metrics["data_digest"] = CaseSet(data / config.data_folder).digest
     (folder / "metrics.json").write_text(json.dumps(metrics))
 
 
@@ -97,8 +98,8 @@ def test_nothing_begun(preset, data, tmp_path):
 
 def test_done_and_resumable_runs_by_hand(preset, data, tmp_path):
     configs, home = preset.runs(), tmp_path / "six"
-    finish(home / configs[0].folder, configs[0], wall_s=45.0, training_s=40.0)
-    finish(home / configs[3].folder, configs[3], wall_s=55.0, training_s=40.0)
+    finish(home / configs[0].folder, configs[0], data, wall_s=45.0, training_s=40.0)
+    finish(home / configs[3].folder, configs[3], data, wall_s=55.0, training_s=40.0)
     begin(home / configs[1].folder, 3)
     begin(home / configs[4].folder, 4)  # killed while it was scored
     begin(home / configs[5].folder, 2)
@@ -116,16 +117,27 @@ def test_done_and_resumable_runs_by_hand(preset, data, tmp_path):
     assert lines[4] == "not in it: making the data, tables and book, and what runs side by side cost each other"
 
 
+def test_a_result_of_other_data_is_none(preset, data, tmp_path):
+    first = preset.runs()[0]
+    folder = tmp_path / "six" / first.folder
+    execute(first, folder, data, report=lambda line: None)
+    assert make_plan(preset, data, tmp_path, Timer(ce=1.0, sd=1.0)).runs[0].state == "done"
+    tiny.make_data(tmp_path / "other", seed=1)
+    assert make_plan(preset, tmp_path / "other", tmp_path, Timer(ce=1.0, sd=1.0)).runs[0].state == "resumable"
+    # Without any data the configuration is all there is to go by.
+    assert make_plan(preset, tmp_path / "none", tmp_path, Timer(ce=1.0, sd=1.0)).runs[0].state == "done"
+
+
 def test_a_result_of_another_configuration_is_none(preset, data, tmp_path):
     first, other, *_ = preset.runs()
-    finish(tmp_path / "six" / first.folder, other, wall_s=1.0, training_s=1.0)
+    finish(tmp_path / "six" / first.folder, other, data, wall_s=1.0, training_s=1.0)
     assert make_plan(preset, data, tmp_path, Timer(ce=1.0, sd=1.0)).runs[0].state == "missing"
 
 
 def test_only_what_is_left_is_timed(preset, data, tmp_path):
     for config in preset.runs():
         if config.loss == "ce":
-            finish(tmp_path / "six" / config.folder, config, wall_s=2.0, training_s=1.0)
+            finish(tmp_path / "six" / config.folder, config, data, wall_s=2.0, training_s=1.0)
     timer = Timer(sd=2.0)
     made = make_plan(preset, data, tmp_path, timer)
     assert [(c.loss, budget) for c, _, budget in timer.asked] == [("sd", plan.BUDGET_S)]
@@ -143,8 +155,7 @@ def test_only_what_is_left_is_timed(preset, data, tmp_path):
     # All done: there is nothing to say.
     for config in preset.runs():
         if config.loss == "sd":
-            metrics = {"config_hash": config.hash, "wall_s": 1.0, "training_s": 1.0, "scores": {}, "data_digest": ""}
-            (tmp_path / "six" / config.folder / "metrics.json").write_text(json.dumps(metrics))
+            finish(tmp_path / "six" / config.folder, config, data, wall_s=1.0, training_s=1.0)
     assert describe(make_plan(preset, data, tmp_path, Timer()), 1) == "plan: 6 runs: 6 done, 0 resumable, 0 missing"
 
 
@@ -165,8 +176,13 @@ def test_threads_gpu_and_machines_elsewhere(data, tmp_path):
     assert text.endswith("and what runs on one GPU at the same time gain")
     # Two GPUs take a run each; of three, one has nothing to do.
     made = make_plan(wide, data, tmp_path, Timer("cuda", ce=300.0))
-    for count in (2, 3):
-        assert f"cost: 2 GPU hours; 1 h 00 min of wall time on {count} GPUs whose runs take" in describe(made, 8, count)
+    for slots in (["0", "1", "0"], ["0", "1", "2"]):
+        told = f"cost: 2 GPU hours; 1 h 00 min of wall time on {len(set(slots))} GPUs whose runs take turns"
+        assert told in describe(made, 8, slots)
+    # Where runs share the main memory, no more of them run than have room, whatever the cores.
+    made = make_plan(wide, data, tmp_path, Timer(ce=300.0))
+    assert "cost: 8 CPU hours; 2 h 00 min of wall time on 4 cores" in describe(made, 64, ["cpu"])
+    assert "cost: 8 CPU hours; 1 h 00 min of wall time on 8 cores" in describe(made, 64, ["cpu", "cpu"])
 
 
 def test_limits_and_folds_of_unequal_size(tmp_path):

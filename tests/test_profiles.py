@@ -14,7 +14,7 @@ import tiny
 from conftest import ROOT
 from noisyseg import cli, profiles
 from noisyseg.config import Preset
-from noisyseg.gpus import Device, NoRoomError
+from noisyseg.gpus import Device, NoRoomError, keep_slots, take_slot
 from noisyseg.profiles import Profile, Room
 
 NAMES = ["gpus", "kubernetes", "local", "slurm"]
@@ -123,7 +123,7 @@ def told(profile: str, cores: int | None = None, preset: str = "smoke") -> Room:
 
 
 def test_local_has_the_cores_of_this_machine():
-    assert told("local") == Room(["--cores", str(os.cpu_count() or 1)], {}, "", 1)
+    assert told("local") == Room(["--cores", str(os.cpu_count() or 1)], {}, "", ())
     assert told("local", 3).options == ["--cores", "3"]
 
 
@@ -147,7 +147,8 @@ def test_runs_share_simulated_gpus(monkeypatch):
     monkeypatch.setattr(profiles, "estimate_mib", lambda config: 1600 if config.features[0] == 16 else 0)
     room = told("gpus", 16, "paper")
     # 15 fit on the one and 2 on the other. Together they have 17.2 times what a run takes.
-    assert room.values == {"gpu_mib": 1600, "slots": "0,1,0,1" + ",0" * 13} and room.gpus == 2
+    assert room.values == {"gpu_mib": 1600, "slots": "0,1,0,1" + ",0" * 13}
+    assert room.slots == tuple(room.values["slots"].split(","))
     assert room.options == ["--cores", "16", "--resources", "gpu_mib=27200"]
     assert room.line == "a run takes about 1600 MiB: room for 15 on GPU 0, 2 on GPU 1, and 16 cores"
 
@@ -161,9 +162,26 @@ def test_a_person_may_say_what_a_run_takes(monkeypatch, tmp_path):
             told(write(tmp_path / "mine", text.replace("6000", wrong)))
 
 
+def test_slots_that_runs_of_an_earlier_call_hold_are_used_again(monkeypatch, tmp_path):
+    """Their memory is missing from what is free now, and their locks stand for the slots as they were numbered."""
+    simulate(monkeypatch, 5000, 3500)
+    profile, preset = Profile.find("gpus"), Preset.load("paper")
+    monkeypatch.setattr(profiles, "estimate_mib", lambda config: 1600)
+    first = profile.options(preset, tmp_path, 4)
+    assert first.slots == ("0", "1", "0", "1", "0")
+    keep_slots(first.slots, tmp_path / ".slots")
+    simulate(monkeypatch, 700, 300)
+    with take_slot(first.slots, tmp_path / ".slots"):  # a run that outlived its command
+        again = profile.options(preset, tmp_path, 4)
+    assert (again.options, again.values, again.slots) == (first.options, first.values, first.slots)
+    assert again.line == "runs of an earlier call still hold some of the 5 slots of 1600 MiB, which are used again"
+    with pytest.raises(NoRoomError, match="fits nowhere"):  # all are free again: what is there now counts
+        profile.options(preset, tmp_path, 4)
+
+
 def test_too_small_gpus_stop_the_command(monkeypatch):
     simulate(monkeypatch, 1200)
-    with pytest.raises(NoRoomError, match=r"a run takes 1\d\d\d MiB and fits nowhere: 0 has 1200 MiB free; "):
+    with pytest.raises(NoRoomError, match=r"a run takes 2\d\d\d MiB and fits nowhere: 0 has 1200 MiB free; "):
         told("gpus", preset="paper")
 
 

@@ -7,7 +7,7 @@ import torch
 
 import tiny
 from noisyseg import step_time
-from noisyseg.step_time import STEPS, WARM_UP, Step, time_step
+from noisyseg.step_time import STEPS, WARM_UP, Step, StepError, time_step, time_step_apart
 from noisyseg.training import Trainer
 
 
@@ -86,6 +86,14 @@ def test_a_gpu_is_started_before_it_is_timed(monkeypatch):
     monkeypatch.setattr(Trainer, "__init__", on_cpu)
     assert time_step(tiny.small_config(), (1, 8, 8, 8), 100.0, clock) == Step(2.0, 1, 2, "float32", "cuda")
     assert {len(trainer.images) / trainer.config.batch_size for trainer in clock.trainers} == {8}
+
+
+def test_a_process_of_its_own_gives_the_same_answer_and_is_told_its_device():
+    step = time_step_apart(tiny.small_config(precision="float32"), (1, 8, 8, 8), 60.0, {"NOISYSEG_DEVICE": "cpu"})
+    assert (step.timed, step.warm_up, step.precision, step.device) == (STEPS, WARM_UP, "float32", "cpu")
+    assert 0 < step.seconds < 10
+    with pytest.raises(StepError, match=r"^no training step could be timed: .*nonsense"):
+        time_step_apart(tiny.small_config(), (1, 8, 8, 8), 60.0, {"NOISYSEG_DEVICE": "nonsense"})
 
 
 def test_a_patch_that_the_network_does_not_take_is_refused():

@@ -193,6 +193,7 @@ def test_pairs_are_kept_on_a_gpu_while_they_fit(monkeypatch):
         asked.clear()
         found = trainer._near()
         assert (len(asked) == 6 and set(asked) == {trainer.device}) if kept else found == (images, labels)
+        assert torch.equal(found[0], images) and torch.equal(found[1], labels)
 
 
 def test_one_epoch_is_adam_steps_over_a_permutation():
@@ -403,14 +404,19 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path, changes, digest, named
     assert other.epoch == 0 and other.history == []
 
 
-def test_a_checkpoint_of_another_arithmetic_is_refused(tmp_path, monkeypatch):
+def test_a_run_goes_on_in_the_arithmetic_it_began_with(tmp_path, monkeypatch):
     # `auto` on two machines: one configuration, two precisions.
     path = tmp_path / "checkpoint.pt"
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": True})
+    whole = trained(config(precision="auto"), 2)
     trained(config(precision="auto"), 1).save(path)
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {})
-    with pytest.raises(ValueError, match=r"another run.*bfloat16.*float32"):
-        Trainer(config(precision="auto"), *cubes(), CPU).load(path)
+    trainer = Trainer(config(precision="auto"), *cubes(), CPU)
+    assert trainer.dtype == torch.float32
+    trainer.load(path)
+    trainer.run_epoch()
+    assert trainer.dtype == torch.bfloat16
+    assert_same(whole, trainer)
 
 
 def test_every_damage_to_a_checkpoint_is_noticed(tmp_path):

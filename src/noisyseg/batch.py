@@ -10,20 +10,24 @@ import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import filelock
 import psutil
 
-from noisyseg.config import POINT, Preset, RunConfig
+from noisyseg.config import POINT, Preset, RunConfig, is_done
 from noisyseg.data import hippocampus, phantom_set, totalsegmentator
 from noisyseg.data.cases import CaseSet
-from noisyseg.gpus import NoRoomError
+from noisyseg.gpus import NoRoomError, keep_slots
 from noisyseg.paths import atomic_write, project_root
 from noisyseg.profiles import Profile, Room, default_profile
+
+if TYPE_CHECKING:
+    from noisyseg.step_time import Step
 
 
 class BatchError(RuntimeError):
@@ -100,9 +104,17 @@ def execute_notebook(template: str, target: str | os.PathLike[str], parameters: 
             os.replace(temporary, target)
 
 
+def _digest(data: str | os.PathLike[str], config: RunConfig) -> str | None:
+    """Digest of a run's data set, None where it has not been made."""
+    folder = Path(data) / config.data_folder
+    return CaseSet(folder).digest if (folder / "manifest.json").is_file() else None
+
+
 def run_notebook(preset: str, config: RunConfig, name: str, data: str, runs: str) -> Path:
     """Execute one training run through its notebook; return the run's folder."""
     folder = Path(runs) / name / config.folder
+    if is_done(folder, config, _digest(data, config)):
+        return folder  # its notebook is the record of the training, and a second one would be empty
     point = {axis: getattr(config, axis) for axis in POINT}
     folder.mkdir(parents=True, exist_ok=True)
     # The kernel inherits these: runs side by side do not fight for cores, and sums are added up in one order.
@@ -128,16 +140,15 @@ def failures(preset: Preset, runs: str | os.PathLike[str]) -> list[str]:
     return lines
 
 
-def mark_done(preset: Preset, home: Path) -> None:
+def mark_done(preset: Preset, home: Path, data: str | os.PathLike[str]) -> None:
     """Renew the marks ``<run>/.done``, by which Snakemake knows the runs below ``home`` that have a result.
 
     A mark is as old as the result: what has been made from it is not made again.
     """
-    from noisyseg.experiment import is_done
-
+    digests = {config.data_folder: _digest(data, config) for config in preset.runs()}
     for config in preset.runs():
         mark, result = home / config.folder / ".done", home / config.folder / "metrics.json"
-        if not is_done(result.parent, config):
+        if not is_done(result.parent, config, digests[config.data_folder]):
             mark.unlink(missing_ok=True)
         elif not mark.exists():
             mark.touch()
@@ -161,6 +172,17 @@ def _run_snakemake(command: list[str], root: Path) -> int:
                 process.wait(timeout=30)
             process.kill()
             raise
+
+
+def _timer(slots: Sequence[str]) -> Callable[[RunConfig, Sequence[int], float], Step] | None:
+    """What times a plan's step: on a GPU a process of its own, on the device of the first slot; else None."""
+    from noisyseg.experiment import choose_device
+    from noisyseg.step_time import time_step_apart
+
+    if choose_device().type != "cuda":
+        return None
+    shown = {"NOISYSEG_DEVICE": "cuda", "CUDA_VISIBLE_DEVICES": slots[0]} if slots else {}
+    return partial(time_step_apart, environment=shown)
 
 
 def run_grid(
@@ -214,21 +236,27 @@ def run_grid(
         settings["source"] = str(Path(source).resolve())
     home = (Path(runs) / preset.name).resolve()
 
-    def say_plan(gpus: int) -> None:
-        done = sum((home / config.folder / "metrics.json").is_file() for config in preset.runs())
+    def say_plan(slots: Sequence[str]) -> None:
+        done = sum(is_done(home / config.folder, config, _digest(data, config)) for config in preset.runs())
         report(f"{preset.name}: {len(preset.runs())} runs, {done} done; {preset.about}")
         # The plan times a step, so torch is loaded: only now, when all arguments are good.
         from noisyseg import plan
+        from noisyseg.step_time import StepError
 
         there = None if place.executor != "local" else cores or os.cpu_count() or 1
-        report(plan.describe(plan.make_plan(preset, data, runs), there, gpus))
+        try:
+            report(plan.describe(plan.make_plan(preset, data, runs, _timer(slots)), there, slots))
+        except StepError as error:
+            if dry_run:
+                raise BatchError(str(error)) from error
+            report(f"plan: none, {error}; the runs start all the same")
 
     if dry_run:
         try:
             room = place.options(preset, home, cores)
         except NoRoomError as error:
             room = Room([], {}, f"the runs would not start: {error}")
-        say_plan(room.gpus)
+        say_plan(room.slots)
         if room.line:
             report(f"{preset.name}: {room.line}")
         return home / "results" / preset.name
@@ -243,10 +271,12 @@ def run_grid(
     try:
         with filelock.FileLock(home / ".lock", timeout=0):
             begun = time.perf_counter()
-            say_plan(room.gpus)
+            say_plan(room.slots)
             if room.line:
                 report(f"{preset.name}: {room.line}")
-            mark_done(preset, home)
+            mark_done(preset, home, data)
+            if room.slots:
+                keep_slots(room.slots, home / ".slots")
             code = _run_snakemake(command, root)
     except filelock.Timeout as error:
         raise BatchError(f"another process works on preset {preset.name} in {home}; wait for it or stop it") from error

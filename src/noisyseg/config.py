@@ -19,7 +19,7 @@ import yaml
 from noisyseg._run_config import RunConfig as RunConfig
 from noisyseg._run_config import check_names as check_names
 from noisyseg._run_config import required_fields
-from noisyseg.paths import project_root
+from noisyseg.paths import project_root, read_json
 
 AXES = ("organ", "a", "loss", "fold", "model")
 SEED_AXIS = "training_seed"  # the one axis that a grid may leave out: it then has one value, in `run`
@@ -130,6 +130,15 @@ class Preset:
         """All runs of the grid, organ by organ and noise level by noise level."""
         points = itertools.product(*self.grid.values())
         return [self.run(**dict(zip(self.grid, point, strict=True))) for point in points]
+
+
+def is_done(folder: Path, config: RunConfig, data_digest: str | None = None) -> bool:
+    """Whether ``folder`` holds the result of this configuration (and of this data, where a digest is given)."""
+    path = folder / "metrics.json"
+    if not path.is_file():
+        return False
+    metrics = read_json(path)
+    return metrics["config_hash"] == config.hash and data_digest in (None, metrics["data_digest"])
 
 
 def notebook_parameters(namespace: dict[str, Any], known: tuple[str, ...]) -> dict[str, Any]:

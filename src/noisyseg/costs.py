@@ -35,7 +35,7 @@ def cost_of_runs(results: Results) -> pd.DataFrame:
     config = results.provenance["config"]
     rows = []
     for run in results.provenance["runs"]:
-        # A resumed run has the clock of its last process only, but the training seconds of all of them.
+        # Runs from before wall_s counted all processes of a resumed run: it may lack what training_s has.
         share = run["training_s"] / run["wall_s"]
         cases = run.get("train_cases", math.nan)
         rows.append(
@@ -84,7 +84,9 @@ def cost_table(results: Mapping[str, Results]) -> pd.DataFrame:
         row["share"] = runs["share"].median()
         row["memory_mib"] = runs["memory_mib"].max()
         row["precision"] = ", ".join(sorted(set(runs["precision"])))
-        row["device"] = facts["machine"].get("gpu") or f"{facts['machine']['cpu']}, {facts['machine']['cores']} cores"
+        machine = facts["machine"]
+        on_gpu = any(str(device).startswith("cuda") for device in runs["device"])
+        row["device"] = machine["gpu"] if on_gpu else f"{machine['cpu']}, {machine['cores']} cores"
         rows.append(row)
     return pd.DataFrame(rows)
 

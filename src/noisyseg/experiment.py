@@ -29,6 +29,7 @@ import torch
 
 import noisyseg
 from noisyseg.config import RunConfig
+from noisyseg.config import is_done as is_done
 from noisyseg.data.cases import Case, CaseSet
 from noisyseg.data.packed import load_packed
 from noisyseg.evaluate import ceiling, score_case
@@ -73,15 +74,6 @@ def provenance() -> dict[str, Any]:
 def choose_device() -> torch.device:
     """The GPU where there is one; ``NOISYSEG_DEVICE`` (``cpu``, ``cuda``, ``cuda:1``) overrides."""
     return torch.device(os.environ.get("NOISYSEG_DEVICE", "cuda" if torch.cuda.is_available() else "cpu"))
-
-
-def is_done(folder: Path, config: RunConfig, data_digest: str | None = None) -> bool:
-    """Whether ``folder`` holds the result of this configuration (and of this data, where a digest is given)."""
-    path = folder / "metrics.json"
-    if not path.is_file():
-        return False
-    metrics = read_json(path)
-    return metrics["config_hash"] == config.hash and data_digest in (None, metrics["data_digest"])
 
 
 def execute(
@@ -178,12 +170,18 @@ def _execute(config: RunConfig, folder: Path, data_set: CaseSet, report: Callabl
     if checkpoint.is_file():
         trainer.load(checkpoint, **facts)
         report(f"{config.name}: resumed after epoch {trainer.epoch} of {config.epochs}")
+    # A resumed run also has the time of its earlier processes, up to the last epoch that each of them finished.
+    spent = trainer.history[-1] if trainer.history else {}
+    started -= spent.get("wall_s", 0.0)
+    worked -= spent.get("cpu_s", 0.0)
     # A killed process may have left a line too few, or half of one: the file follows the checkpoint.
     atomic_write(progress, "".join(json.dumps(record) + "\n" for record in trainer.history))
     while trainer.epoch < config.epochs:
         begun = time.perf_counter()
         record = trainer.run_epoch()
-        record["seconds"] = round(time.perf_counter() - begun, 3)  # in the trainer's history, hence in the checkpoint
+        # In the trainer's history, hence in the checkpoint. The last two count from the run's first beginning.
+        record["seconds"] = round(time.perf_counter() - begun, 3)
+        record |= {"wall_s": round(time.perf_counter() - started, 3), "cpu_s": round(time.process_time() - worked, 3)}
         trainer.save(checkpoint, **facts)
         with open(progress, "a") as file:
             file.write(json.dumps(record) + "\n")
@@ -203,6 +201,7 @@ def _execute(config: RunConfig, folder: Path, data_set: CaseSet, report: Callabl
         "run": config.name,
         "config_hash": config.hash,
         "data_digest": data_set.digest,
+        "data_version": data_set.manifest.get("source", {}).get("version"),
         "scores": _means(rows),
         "best_epoch": trainer.best_epoch,
         "train_cases": len(trainer.images),
@@ -211,10 +210,11 @@ def _execute(config: RunConfig, folder: Path, data_set: CaseSet, report: Callabl
         "precision": str(trainer.dtype).removeprefix("torch."),
         "device": str(trainer.device),
         "training_s": round(_training_s(trainer), 3),
-        # Of this process, since it took the run up: what others on the machine do is in wall_s, not in cpu_s.
+        # Of all processes that worked on the run: what others on the machine do is in wall_s, not in cpu_s.
         "wall_s": round(time.perf_counter() - started, 3),
         "cpu_s": round(time.process_time() - worked, 3),
         "peak_memory_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+        "gpu_memory_mib": _gpu_memory_mib(trainer.device),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "provenance": provenance(),
     }
@@ -222,6 +222,11 @@ def _execute(config: RunConfig, folder: Path, data_set: CaseSet, report: Callabl
     scores = "  ".join(f"{method} {score:.4f}" for method, score in metrics["scores"].items())
     report(f"{config.name}: done, mean test Dice  {scores}")
     return metrics
+
+
+def _gpu_memory_mib(device: torch.device) -> float | None:
+    """The most that torch held of a GPU's memory in this process, without the context; None on the processor."""
+    return round(torch.cuda.max_memory_reserved(device) / 2**20, 1) if device.type == "cuda" else None
 
 
 def _training_s(trainer: Trainer) -> float:

@@ -20,6 +20,7 @@ import filelock
 import psutil
 
 from noisyseg.config import RunConfig
+from noisyseg.paths import is_locked, read_json, write_json
 
 #: MiB of every run, whatever its network: CUDA context, libraries, workspaces of the convolutions.
 PROCESS_MIB = 1024
@@ -48,13 +49,13 @@ def estimate_mib(config: RunConfig) -> int:
     - twice what the backward pass needs of the forward pass of one batch: the tensors that autograd keeps, counted in
       float32 on torch's ``meta`` device, which computes nothing, and as much again for gradients and intermediate
       results;
-    - on the processor, where the data set lies in the same memory: 9 bytes a voxel of all cases (the image as read and
-      normalised, the label).
+    - the cases: on a GPU 5 bytes a voxel (image in float32, label), on the processor, where the data set lies in the
+      same memory, 9 (the image as read and normalised, the label).
 
     Examples
     --------
     >>> from noisyseg.config import Preset
-    >>> 1400 < estimate_mib(Preset.load("paper").run(organ="kidney", a=0.0, loss="ce", fold=0)) < 1800
+    >>> 1900 < estimate_mib(Preset.load("paper").run(organ="kidney", a=0.0, loss="ce", fold=0)) < 2300
     True
     """
     import torch
@@ -77,8 +78,7 @@ def estimate_mib(config: RunConfig) -> int:
     weights = {weight.untyped_storage()._cdata for weight in network.parameters()}
     forward = sum(storage.nbytes() for number, storage in kept.items() if number not in weights)
     total = 20 * sum(weight.numel() for weight in network.parameters()) + 2 * forward
-    if os.environ.get("NOISYSEG_DEVICE") == CPU:
-        total += 9 * case_count(config) * side**3
+    total += (9 if os.environ.get("NOISYSEG_DEVICE") == CPU else 5) * case_count(config) * side**3
     return PROCESS_MIB + -(-total // 2**20)
 
 
@@ -210,6 +210,22 @@ def make_slots(free: Sequence[Device], need_mib: int) -> list[str]:
             "or set gpu_mib of run in the profile's set-resources, if the estimate is too large"
         )
     return slots
+
+
+def keep_slots(slots: Sequence[str], folder: str | os.PathLike[str]) -> None:
+    """Write down which slots runs are started with, for :func:`kept_slots`."""
+    write_json(Path(folder) / "slots.json", {"slots": list(slots)})
+
+
+def kept_slots(folder: str | os.PathLike[str]) -> list[str]:
+    """The slots of an earlier call while runs of it still hold some of them; empty where none is held.
+
+    Runs may outlive the command that started them. Measured anew, their memory would be missing, and their locks would
+    stand for other slots.
+    """
+    path = Path(folder) / "slots.json"
+    slots = read_json(path)["slots"] if path.is_file() else []
+    return slots if any(is_locked(Path(folder) / f"{number}.lock") for number in range(len(slots))) else []
 
 
 @contextmanager

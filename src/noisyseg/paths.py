@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import filelock
+
 
 def project_root() -> Path:
     """Folder that holds ``workflow``, ``notebooks`` and ``results``.
@@ -103,6 +105,23 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         if isinstance(error, OSError) and error.filename is None:  # a full disk does not say which file
             raise OSError(error.errno, error.strerror, str(path)) from error
         raise
+
+
+def is_locked(path: str | os.PathLike[str]) -> bool:
+    """Whether a process holds the lock file ``path``; a missing one is held by nobody.
+
+    Examples
+    --------
+    >>> is_locked("no-such.lock")
+    False
+    """
+    if not Path(path).exists():
+        return False
+    try:
+        with filelock.FileLock(path, timeout=0):
+            return False
+    except filelock.Timeout:
+        return True
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> Path:

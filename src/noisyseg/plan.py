@@ -13,10 +13,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from noisyseg.config import Preset, RunConfig
+from noisyseg.config import Preset, RunConfig, is_done
 from noisyseg.data import cutting
 from noisyseg.data.cases import CaseSet
-from noisyseg.experiment import is_done
 from noisyseg.gpus import case_count, patch_side
 from noisyseg.status import beside_training, clock_text, finished_epochs, wall_seconds
 from noisyseg.step_time import Step, time_step
@@ -119,7 +118,7 @@ def make_plan(
         train = min(train, config.train_cases or train)
         folder = home / config.folder
         state, left = "missing", config.epochs
-        if is_done(folder, config):
+        if is_done(folder, config, there.digest if there else None):
             state, left = "done", 0
             beside.append(beside_training(folder))
         elif (folder / "checkpoint.pt").is_file():
@@ -150,11 +149,11 @@ def _number(value: float) -> str:
     return f"{value:.3g}" if value >= 0.001 or value == 0 else "less than 0.001"
 
 
-def describe(plan: Plan, cores: int | None, gpus: int = 1) -> str:
+def describe(plan: Plan, cores: int | None, slots: Sequence[str] = ()) -> str:
     """The text of a plan: runs, steps, a step's time, cost on ``cores`` cores, what is not in it, and missing data.
 
-    ``cores`` is None where the runs are started elsewhere, by a scheduler. Where the step was timed on a GPU, ``gpus``
-    like it do the runs.
+    ``cores`` is None where the runs are started elsewhere, by a scheduler. ``slots`` are the devices on
+    which there is room for a run (:func:`noisyseg.gpus.make_slots`), where runs share some.
     """
     states = [run.state for run in plan.runs]
     resumable = states.count("resumable")
@@ -165,7 +164,7 @@ def describe(plan: Plan, cores: int | None, gpus: int = 1) -> str:
         f"{states.count('missing')} missing"
     ]
     if len(states) > states.count("done"):
-        lines += _cost(plan, cores, gpus)
+        lines += _cost(plan, cores, slots)
     some = plan.runs[0].config
     for folder in plan.absent:
         shape, cases = _expected(some)
@@ -179,7 +178,7 @@ def describe(plan: Plan, cores: int | None, gpus: int = 1) -> str:
     return "\n".join(lines)
 
 
-def _cost(plan: Plan, cores: int | None, gpus: int) -> list[str]:
+def _cost(plan: Plan, cores: int | None, slots: Sequence[str]) -> list[str]:
     """The lines on what is left: none of it is done yet."""
     some = plan.runs[0].config
     per_epoch = sorted({run.steps_per_epoch for run in plan.runs})
@@ -204,10 +203,12 @@ def _cost(plan: Plan, cores: int | None, gpus: int) -> list[str]:
     if cores is None:
         wall = "the wall time depends on how many runs the profile starts at a time"
     elif gpu:
+        gpus = max(1, len(set(slots)))
         shared = f"{gpus} GPUs" if gpus > 1 else "one GPU"
         wall = f"{clock_text(wall_seconds(seconds, gpus, 1))} of wall time on {shared} whose runs take turns"
     else:
-        wall = f"{clock_text(wall_seconds(seconds, cores, some.threads))} of wall time on {cores} cores"
+        used = min(cores, len(slots) * some.threads) if slots else cores
+        wall = f"{clock_text(wall_seconds(seconds, used, some.threads))} of wall time on {used} cores"
     omitted = [
         *(["the time of a run beside training (no run has finished here)"] if not beside else []),
         "making the data, tables and book",

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from noisyseg.config import Preset
-from noisyseg.gpus import CPU, devices, estimate_mib, make_slots
+from noisyseg.gpus import CPU, devices, estimate_mib, kept_slots, make_slots
 from noisyseg.paths import project_root
 
 
@@ -37,13 +37,13 @@ def default_profile() -> str:
 class Room:
     """What a profile tells Snakemake beyond itself: options, values of ``--config``, and a ``line`` for the person.
 
-    ``gpus`` is the number of GPUs that have room for a run, and 1 where runs do not share any.
+    ``slots`` are the devices on which there is room for a run, each as often as runs fit; empty where runs share none.
     """
 
     options: list[str]
     values: dict[str, Any]
     line: str = ""
-    gpus: int = 1
+    slots: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -170,9 +170,15 @@ class Profile:
         if not (local and self.shares_gpus):
             return Room(options, {})
         need = self.need_mib(preset)
-        free = devices()
-        slots = make_slots(free, need)
+        slots = kept_slots(home / ".slots")
+        if slots:
+            line = (
+                f"runs of an earlier call still hold some of the {len(slots)} slots of {need} MiB, which are used again"
+            )
+        else:
+            free = devices()
+            slots = make_slots(free, need)
+            rooms = ", ".join(f"{slots.count(d.name)} on {'' if d.name == CPU else 'GPU '}{d.name}" for d in free)
+            line = f"a run takes about {need} MiB: room for {rooms}, and {options[1]} cores"
         options += ["--resources", f"gpu_mib={need * len(slots)}"]
-        rooms = ", ".join(f"{slots.count(d.name)} on {'' if d.name == CPU else 'GPU '}{d.name}" for d in free)
-        line = f"a run takes about {need} MiB: room for {rooms}, and {options[1]} cores"
-        return Room(options, {"gpu_mib": need, "slots": ",".join(slots)}, line, len(set(slots)))
+        return Room(options, {"gpu_mib": need, "slots": ",".join(slots)}, line, tuple(slots))

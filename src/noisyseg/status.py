@@ -10,11 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import filelock
-
-from noisyseg.config import Preset, RunConfig
-from noisyseg.experiment import is_done
-from noisyseg.paths import read_json
+from noisyseg.config import Preset, RunConfig, is_done
+from noisyseg.paths import is_locked, read_json
 
 
 @dataclass(frozen=True)
@@ -29,16 +26,6 @@ class RunState:
     epoch: int
     seconds_left: float
     detail: str
-
-
-def _is_locked(folder: Path) -> bool:
-    if not (folder / ".lock").exists():
-        return False
-    try:
-        with filelock.FileLock(folder / ".lock", timeout=0):
-            return False
-    except filelock.Timeout:
-        return True
 
 
 def finished_epochs(folder: Path) -> list[float]:
@@ -92,7 +79,7 @@ def run_states(preset: Preset, runs: str | os.PathLike[str]) -> list[RunState]:
             state = "done"
             scores = read_json(folder / "metrics.json")["scores"]
             detail = "  ".join(f"{method} {score:.4f}" for method, score in scores.items())
-        elif _is_locked(folder):
+        elif is_locked(folder / ".lock"):
             state = "running"
         elif (folder / "failure.txt").is_file():
             state, detail = "failed", (folder / "failure.txt").read_text().strip()

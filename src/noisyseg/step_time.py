@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
+import os
 import statistics
+import subprocess
+import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +19,11 @@ import torch
 from noisyseg.config import RunConfig
 from noisyseg.experiment import choose_device
 from noisyseg.training import Trainer, reproducible
+
+
+class StepError(RuntimeError):
+    """No training step could be timed; the message says why."""
+
 
 WARM_UP, STEPS = 2, 7
 QUEUED = 8  # steps that a GPU is given at a time: it is waited for once an epoch, not once a step
@@ -94,3 +103,36 @@ def time_step(
     warm_up = min(WARM_UP, len(taken) - 1)
     timed = taken[warm_up:]
     return Step(statistics.median(timed), len(timed), warm_up, precision, str(device))
+
+
+def time_step_apart(
+    config: RunConfig, shape: Sequence[int], budget_s: float = 16.0, environment: Mapping[str, str] | None = None
+) -> Step:
+    """The same in a process of its own: a GPU's memory is free again afterwards, and may be another one than ours.
+
+    Parameters
+    ----------
+    config, shape, budget_s
+        As for :func:`time_step`.
+    environment
+        What the process finds changed in its environment, such as ``CUDA_VISIBLE_DEVICES``.
+
+    Raises
+    ------
+    StepError
+        If the process fails; with its last line.
+    """
+    question = json.dumps({"config": config.to_dict(), "shape": list(shape), "budget_s": budget_s})
+    command = [sys.executable, "-m", "noisyseg.step_time"]
+    environment = {**os.environ, **(environment or {})}
+    answer = subprocess.run(command, input=question, env=environment, capture_output=True, text=True, check=False)
+    if answer.returncode:
+        reason = (answer.stderr.strip().splitlines() or [f"exit status {answer.returncode}"])[-1]
+        raise StepError(f"no training step could be timed: {reason}")
+    return Step(**json.loads(answer.stdout.splitlines()[-1]))
+
+
+if __name__ == "__main__":
+    asked = json.load(sys.stdin)
+    step = time_step(RunConfig.from_dict(asked["config"]), asked["shape"], asked["budget_s"])
+    print(json.dumps(dataclasses.asdict(step)))

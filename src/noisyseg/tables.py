@@ -17,9 +17,8 @@ from typing import Any
 
 import pandas as pd
 
-from noisyseg.config import SEED_AXIS, Preset, RunConfig
+from noisyseg.config import SEED_AXIS, Preset, RunConfig, is_done
 from noisyseg.evaluate import METHODS
-from noisyseg.experiment import is_done
 from noisyseg.further import read_further
 from noisyseg.paths import atomic_write, project_root, read_json, write_json
 from noisyseg.summaries import QUANTITIES as QUANTITIES
@@ -146,6 +145,7 @@ def gather(preset: Preset, runs: str | os.PathLike[str]) -> Results:
         "wall_s",
         "cpu_s",
         "peak_memory_mib",
+        "gpu_memory_mib",
         "precision",
         "device",
     )
@@ -162,6 +162,7 @@ def gather(preset: Preset, runs: str | os.PathLike[str]) -> Results:
         "machines": len({json.dumps(machine, sort_keys=True) for machine in machines}),
         "packages": metrics[0]["provenance"]["packages"],
         "parameters": metrics[0]["parameters"],
+        "data_version": metrics[0].get("data_version"),
         "config": {**preset.values, "grid": {axis: list(points) for axis, points in preset.grid.items()}},
         # Runs from before there were several seeds do not have theirs in their name.
         "runs": [
