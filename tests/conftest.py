@@ -6,6 +6,7 @@ import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 # Before the first import of NumPy or torch: xdist runs one process a core, and the sums must not depend on the cores.
 for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
@@ -24,14 +25,18 @@ settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True
 settings.load_profile("ci" if os.environ.get("CI") else "default")
 
 
+def lacking(message: str) -> NoReturn:
+    """Skip the test because this machine lacks something, but fail it in CI, which has to have everything."""
+    if os.environ.get("CI", "").lower() not in ("", "0", "false"):
+        pytest.fail(f"{message} (CI is set, so this is a failure and not a skip)")
+    pytest.skip(message)
+
+
 def require_folder(folder: Path, shown: str) -> Path:
     """Return `folder`; where it is missing, skip the test that asks, but fail it in CI, which must use real data."""
     if folder.is_dir():
         return folder
-    message = f"no real data: expected the folder {shown} beside the repository"
-    if os.environ.get("CI", "").lower() not in ("", "0", "false"):
-        pytest.fail(f"{message} (CI is set, so this is a failure and not a skip)")
-    pytest.skip(message)
+    lacking(f"no real data: expected the folder {shown} beside the repository")
 
 
 @pytest.fixture(scope="session")
