@@ -326,11 +326,11 @@ UP, DOWN, NONE = (0.02, 0.01, 0.03), (-0.02, -0.03, -0.01), (0.0, -0.01, 0.01)
 @pytest.mark.parametrize(
     ("results", "first", "also"),
     [
-        (results_of(UP, UP, NONE), "**Yes:", "gives all of the gain"),
+        (results_of(UP, UP, NONE), "**Yes:", "the threshold alone gives 100 and 100 % at"),
         (results_of(UP, (0.04, 0.03, 0.05), DOWN), "**In part:", "ahead in 2 of 2 noisy settings, by .020 at most.**"),
-        (results_of(UP, (0.04, 0.03, 0.05), DOWN), "**In part:", "gives 50 % of the gain"),
-        (results_of(DOWN, UP, DOWN), "**No:", "gives nothing of the gain"),
-        (results_of(NONE, NONE, NONE), "**Undecided: the two", "no gain over CE(0)"),
+        (results_of(UP, (0.04, 0.03, 0.05), DOWN), "**In part:", "alone gives 50 and 50 % at a = .02 and .03."),
+        (results_of(DOWN, UP, DOWN), "**No:", "gives −100 and −100 % at a = .02"),
+        (results_of(NONE, NONE, NONE), "**Undecided: the two", "At a = .02 and .03 soft-Dice has no gain over CE(0)"),
         (results_of(UP, UP, NONE, n=4), "**Undecided: there are too few", "too few to say"),
     ],
 )
@@ -451,7 +451,7 @@ def test_experiment_executes_with_what_there_is(tmp_path, run):
         assert "| hippocampus | .02 | .535 [" in shown, "a case counts once, with its mean over the seeds"
         # The means of the two trainings are .02 apart: a standard deviation of .02 / sqrt(2), whatever the method.
         assert r"| .02 | 2 | .535 ± .0141 | .535 ± .0141 | .635 ± .0141 | +.100 ± .0000 |" in shown
-        assert "over 2 trainings the mean of a cell has a standard deviation of .0141 on average" in shown
+        assert "over 2 seeds the mean of a cell has a standard deviation of .0141 on average" in shown
         values = next(line for line in shown.splitlines() if line.startswith("| hippocampus | .02 | .635 ["))
         assert [cell.split()[0] for cell in values.split(" | ")[3:]] == [".665", ".575", "not", "not", ".835"]
         assert values.count("not installed") == 2 and "`rankseg` was not installed" in shown
@@ -466,7 +466,8 @@ def test_deviations_execute_with_what_there_is(tmp_path, run):
     quick = load_results("quick")
     plan = Preset.load("paper")
     config = {**plan.values, "grid": {axis: list(points) for axis, points in plan.grid.items()}}
-    same = Results(quick.cases, quick.summary, quick.differences, quick.history, {**quick.provenance, "config": config})
+    facts = {**quick.provenance, "config": config, "data_version": "v1"}
+    same = Results(quick.cases, quick.summary, quick.differences, quick.history, facts)
     tables = {"nothing": {}, "phantoms": {"quick": quick}}.get(run, {"quick": quick, "paper": same})
     shown = executed("deviations", tmp_path, **tables)
     lines = [

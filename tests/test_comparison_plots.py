@@ -110,18 +110,18 @@ def test_every_training_is_a_hollow_mark():
     cases, summary = seeds()
     figure = plot_seeds(cases, summary)
     shown = drawn(figure.axes[0])
-    assert set(shown) == {*METHODS, *(f"{method}, one training" for method in METHODS)}
+    assert set(shown) == {*METHODS, *(f"{method}, one seed" for method in METHODS)}
     assert shown["CE(*)"][0] == pytest.approx([0.2, 0.2]) and shown["CE(*)"][1] == pytest.approx([0.15, 0.27] * 2)
-    assert sorted(shown["CE(*), one training"][0]) == pytest.approx([0.195, 0.195, 0.205, 0.205])
-    assert sorted(shown["CE(0), one training"][0]) == pytest.approx([-0.005, -0.005, 0.005, 0.005])
-    hollow = [line for line in figure.axes[0].lines if "one training" in str(line.get_label())]
+    assert sorted(shown["CE(*), one seed"][0]) == pytest.approx([0.195, 0.195, 0.205, 0.205])
+    assert sorted(shown["CE(0), one seed"][0]) == pytest.approx([-0.005, -0.005, 0.005, 0.005])
+    hollow = [line for line in figure.axes[0].lines if "one seed" in str(line.get_label())]
     assert all(line.get_markerfacecolor() == "none" for line in hollow)
 
 
 def test_one_training_without_the_column():
     cases, summary = seeds(1)
     shown = drawn(plot_seeds(cases.drop(columns="training_seed"), summary).axes[0])
-    assert shown["SD(0), one training"][0] == pytest.approx([0.1, 0.1]) == shown["SD(0)"][0]
+    assert shown["SD(0), one seed"][0] == pytest.approx([0.1, 0.1]) == shown["SD(0)"][0]
     with pytest.raises(ValueError, match="cases: found columns"):
         plot_seeds(cases.drop(columns="a"), summary)
 

@@ -32,7 +32,6 @@ def test_the_preset_paper_is_the_papers_protocol():
     for name in (
         "patches",
         "noise strengths a",
-        "smoothness b",
         "folds run",
         "features a level",
         "epochs",
@@ -40,6 +39,7 @@ def test_the_preset_paper_is_the_papers_protocol():
     ):
         assert shown[name][0] == shown[name][1], name
     assert shown["weight of l2"] == ("1e-05", "1e-05")
+    assert shown["smoothness b"] == ("0.106 (captions; 0.212 in Listing 2)", "0.106")
 
 
 @pytest.mark.parametrize(
@@ -72,6 +72,15 @@ def test_the_number_of_cases_counts_once_there_are_results():
     assert codes(dataclasses.replace(base, tested={**full, "aorta": 399})) == [named("test cases")]
 
 
+def test_the_paper_used_version_1_of_its_data():
+    base = plan("paper")
+    assert codes(dataclasses.replace(base, data_version="v1")) == []
+    for version in ("v2.0.1", "not recorded"):
+        other = dataclasses.replace(base, data_version=version)
+        assert codes(other) == [named("data")]
+        assert protocol_table({"mine": other}).loc[0, "mine"] == f"CT, TotalSegmentator {version}"
+
+
 def test_what_the_paper_does_not_print_is_no_deviation():
     base = plan("paper")
     silent = changed(base, {"training_seed": [1, 2]}, prior_bias=True, rotation_deg=90.0, shift=0.5)
@@ -82,6 +91,8 @@ def test_what_the_paper_does_not_print_is_no_deviation():
         "parameters",
         "augmentation",
         "output starts",
+        "noise sampler",
+        "arithmetic",
         "training seeds",
     }
 

@@ -71,7 +71,7 @@ def plot_further(differences: pd.DataFrame, score: str = "dice_noisy") -> Figure
 
 @style.styled
 def plot_seeds(cases: pd.DataFrame, summary: pd.DataFrame, score: str = "dice_noisy") -> Figure:
-    """Draw the mean of every single training, hollow, beside the mean over trainings with its interval over cases.
+    """Draw the mean of every training seed, hollow, beside the mean over the seeds with its interval over cases.
 
     Where the hollow marks of a method lie closer together than its bar is long, another training matters less than
     other cases would.
@@ -79,7 +79,7 @@ def plot_seeds(cases: pd.DataFrame, summary: pd.DataFrame, score: str = "dice_no
     Parameters
     ----------
     cases : DataFrame
-        Columns ``organ, a, method, <score>`` and, with several trainings, ``training_seed``.
+        Columns ``organ, a, method, <score>`` and, with several seeds, ``training_seed``.
     summary : DataFrame
         Columns ``organ, a, method, <score>, <score>_lo, <score>_hi``.
     score : str
@@ -132,7 +132,7 @@ def plot_seeds(cases: pd.DataFrame, summary: pd.DataFrame, score: str = "dice_no
                 mfc="none",
                 ms=4,
                 color=COLOURS[method],
-                label=f"{method}, one training",
+                label=f"{method}, one seed",
             )
 
     return style.panels(table, draw, f"Dice {MINUS} mean of CE(0)")

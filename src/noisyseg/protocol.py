@@ -17,20 +17,23 @@ from noisyseg.tables import Results
 class Protocol:
     """The numbers of a preset that a reader compares: from its results, or from its plan where it was not run.
 
-    ``config`` has the grid in ``config["grid"]``; ``tested`` (organ to number of test cases) and ``parameters`` (of one
-    network) are None where nothing was run.
+    ``config`` has the grid in ``config["grid"]``; ``tested`` (organ to number of test cases), ``parameters`` (of one
+    network) and ``data_version`` (of TotalSegmentator, "not recorded" where the tables lack it) are None where nothing
+    was run.
     """
 
     config: dict[str, Any]
     tested: dict[str, int] | None = None
     parameters: int | None = None
+    data_version: str | None = None
 
     @classmethod
     def of_results(cls, results: Results) -> Protocol:
         """From tables: the configuration that was run."""
         groups = results.cases.groupby("organ", sort=False)["case"]
         tested = {str(organ): len(set(cases)) for organ, cases in groups}
-        return cls(results.provenance["config"], tested, results.provenance["parameters"])
+        facts = results.provenance
+        return cls(facts["config"], tested, facts["parameters"], facts.get("data_version") or "not recorded")
 
     @classmethod
     def of_plan(cls, preset: Preset) -> Protocol:
@@ -61,7 +64,8 @@ class Item:
 def _data(p: Protocol) -> str:
     c = p.config
     known = {"hippocampus": "real MRI, hippocampus", "phantoms": f"phantoms, {c['phantom_cases']} an organ"}
-    return known.get(c["dataset"]) or str(c["dataset"]).replace("totalsegmentator", "CT, TotalSegmentator")
+    version = f" {p.data_version}" if p.data_version else ""
+    return known.get(c["dataset"]) or str(c["dataset"]).replace("totalsegmentator", f"CT, TotalSegmentator{version}")
 
 
 def _patches(p: Protocol) -> str:
@@ -95,6 +99,7 @@ def _text_is(paper: str, ours: Callable[[Protocol], str]) -> Callable[[Protocol]
 
 ORGANS = ("kidney", "aorta", "oesophagus")
 ADAM = "Adam 0.0001, divided by 5 after 30 epochs without improvement"
+ARITHMETIC = {"auto": "bfloat16 or float32, as the machine has it"}
 SELECT = {"loss": "lowest training loss", "dice": "highest training Dice"}
 #: The protocol of the paper's section 5, item by item. The place in this list is the item's number on the page.
 ITEMS = (
@@ -102,8 +107,8 @@ ITEMS = (
         "data",
         "CT, TotalSegmentator v1",
         _data,
-        lambda p: p.config["dataset"].startswith("totalsegmentator"),
-        "small enough to fetch, or nothing to fetch at all, where TotalSegmentator is 23.6 GB",
+        lambda p: p.config["dataset"] == "totalsegmentator" and p.data_version in (None, "v1"),
+        "small enough to fetch, or nothing to fetch, where TotalSegmentator is 23.6 GB; v2.0.1 has corrected labels",
     ),
     Item(
         "organs",
@@ -129,10 +134,17 @@ ITEMS = (
     ),
     Item(
         "smoothness b",
-        "0.106",
+        "0.106 (captions; 0.212 in Listing 2)",
         lambda p: f"{p.config['b']:.3f}",
         lambda p: abs(p.config["b"] - 0.15 / math.sqrt(2)) < 1e-12,
         "another noise was asked for",
+    ),
+    Item(
+        "noise sampler",
+        "Listing 2, which does not run as printed",
+        lambda p: "stationary up to the border, exact look-up of voxels",
+        None,
+        "the printed one is weaker near the border, and interpolates",
     ),
     Item(
         "folds run",
@@ -176,7 +188,7 @@ ITEMS = (
         "highest metric on the training data",
         lambda p: SELECT[p.config["select"]],
         lambda p: p.config["select"] == "dice",
-        "under strong noise the Dice of cross-entropy at 1/2 stays at 0, and tells no epoch from another",
+        "under strong noise the masks of cross-entropy at 1/2 are too small, and their Dice a poor guide",
     ),
     Item(
         "output starts",
@@ -184,6 +196,13 @@ ITEMS = (
         lambda p: "at the share of foreground" if p.config["prior_bias"] else "at random",
         None,
         "at the share of foreground, cross-entropy need not first find out that most is background",
+    ),
+    Item(
+        "arithmetic",
+        "not printed",
+        lambda p: ARITHMETIC.get(p.config["precision"], p.config["precision"]),
+        None,
+        "bfloat16 where the processor has instructions for it; weights, losses and optimiser are float32",
     ),
     Item(
         "training seeds",

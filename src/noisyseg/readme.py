@@ -36,6 +36,17 @@ def markdown_table(results: Results, score: str = "dice_noisy") -> str:
     return "\n".join(lines)
 
 
+def short_commits(commits: str) -> str:
+    """The commits of a provenance, which are joined by blanks, in twelve digits each.
+
+    Examples
+    --------
+    >>> short_commits("0123456789abcdef fedcba9876543210-dirty")
+    '0123456789ab, fedcba987654 (modified)'
+    """
+    return ", ".join(commit[:12] + (" (modified)" if commit.endswith("-dirty") else "") for commit in commits.split())
+
+
 def readme_text(text: str, results: Results) -> str:
     """``text`` with what stands between the markers ``<!-- figure -->`` and ``<!-- table -->`` and their ends replaced.
 
@@ -48,11 +59,13 @@ def readme_text(text: str, results: Results) -> str:
     commit = results.provenance["commit"]
     alt = "Mean test Dice against the noise strength for CE(0), SD(0) and CE(*), with 95 % intervals and the ceiling"
     seeds = len(seeds_of(results.cases))
-    trained = f" (mean of {seeds} trainings)" if seeds > 1 else ""
+    by = "network that did not see it"
+    if seeds > 1:
+        by = f"networks that did not see it (mean over {seeds} training seeds)"
     caption = (
-        f"Mean Dice against the noisy label over {cases} cases, each scored by the network that did not see it"
-        f"{trained}, and the highest mean that any method can reach; preset `{PRESET}`, 95 % bootstrap intervals, from "
-        f"[results/{PRESET}](results/{PRESET}/provenance.json) (commit {commit[:12]})."
+        f"Mean Dice against the noisy label over {cases} cases, each scored by the {by}, and the ceiling: the highest "
+        f"mean that any method can reach, up to a small covariance term; preset `{PRESET}`, 95 % bootstrap intervals, "
+        f"from [results/{PRESET}](results/{PRESET}/provenance.json) (commit {short_commits(commit)})."
     )
     parts = {"figure": f"![{alt}]({FIGURE})", "table": f"{markdown_table(results)}\n\n{caption}"}
     for name, content in parts.items():
