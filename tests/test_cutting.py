@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ct_subjects import CLASSES, as_folder, ball_subjects, nifti
+from ct_subjects import CLASSES, as_folder, as_zip, ball_subjects, nifti
 from noisyseg.data import cutting
 from noisyseg.data.cases import read_case, write_case
 from noisyseg.data.cutting import Cutting
 from noisyseg.data.nifti import read_ct
 from noisyseg.data.progress import Progress
 from noisyseg.data.selection import Rule, in_order
-from noisyseg.data.subjects import CT, Folder
+from noisyseg.data.subjects import CT, Folder, LocalZip
 
 ORGANS = dict(zip(("kidney", "aorta", "oesophagus"), CLASSES, strict=True))
 RULES = {
@@ -218,6 +218,23 @@ def test_a_stop_in_the_middle_goes_on_and_reads_nothing_twice(tmp_path, monkeypa
     twice = set(first) & set(second)
     # What was on its way when it stopped, at most one file more, which the thread had taken before it was told.
     assert len(twice) <= 2 and len(set(first) | set(second)) == 24 + 6
+
+
+def test_a_stop_calls_nothing_damaged(tmp_path, monkeypatch):
+    """The archive is closed under the threads that still read: that is no fault of its files."""
+    path = as_zip(tmp_path / "x.zip", FILES)
+    for attempt in range(10):
+        lines: list[str] = []
+        source = LocalZip(path, ORGANS.values())
+        made = Cutting(tmp_path / str(attempt), source, ORGANS, RULES, 6, 4, Progress(shown=False), lines.append)
+
+        def write(path, content):
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(cutting, "write_facts", write)
+        with pytest.raises(OSError, match="No space left"):
+            made.read_masks()
+        assert lines == ["8 subjects, 24 masks to read"]
 
 
 def test_a_case_that_is_not_of_this_selection_is_refused(tmp_path, source):

@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from email.utils import formatdate
 from pathlib import Path
 
 import numpy as np
@@ -178,6 +179,49 @@ def test_the_servers_own_pause_is_kept(server):
     assert file.read(0, 10) == DATA[:10]
     first, second, third = pauses[0], *[p for p in pauses if p > 900][::2][:2]
     assert first == 77 and 990 < second <= 1000 and third == http_range.LONGEST_PAUSE_S
+
+
+def test_a_pause_until_a_date_is_kept(server):
+    then = formatdate(time.time() + 300, usegmt=True)
+    server.plan = [("status", 429, {"Retry-After": then}), ("status", 429, {"Retry-After": "soon"})]
+    file, pauses = remote(server)
+    assert file.read(0, 10) == DATA[:10]
+    assert 298 < pauses[0] <= 300 and len([p for p in pauses if round(p) == 4]) == 1, "what is no time is not kept"
+
+
+def test_a_worker_that_has_its_turn_waits_too_when_another_is_sent_away(server):
+    """Four turns are given out; before the last three begin, the first is told that all have to wait a second."""
+    server.plan = [("status", 429, {"Retry-After": "1"})]
+    file = RemoteFile(f"{server.url}/x", manners=Manners(per_minute=240, pause_s=0.01))
+    began: list[float] = []
+    original = file._session
+    file._session = lambda: began.append(time.monotonic()) or original()  # type: ignore[method-assign]
+    with ThreadPoolExecutor(4) as pool:
+        assert all(part == DATA[:10] for part in pool.map(lambda k: file.read(0, 10), range(4)))
+    first, *rest = sorted(began)
+    # Of the turns at 0.25, 0.5 and 0.75 s at most the one that was already under way is taken.
+    assert len(rest) == 4 and sum(start - first < 1.0 for start in rest) <= 1
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"workers": 0}, {"attempts": 0}, {"pause_s": -1.0}, {"timeout_s": 0.0}, {"per_minute": -1.0}]
+)
+def test_manners_that_make_no_sense(wrong):
+    ((name, value),) = wrong.items()
+    with pytest.raises(ValueError, match=rf"{name}( is)? {value}"):
+        Manners(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [("bytes 5-4/100", "asked for bytes 5 to 9, got 5 to 4"), ("bytes 5-9/*", r"does not say how large the file is")],
+)
+def test_a_range_that_is_none(server, said, message):
+    server.plan = [("status", 206, {"Content-Range": said})]
+    file, pauses = remote(server)
+    with pytest.raises(OSError, match=message):
+        file.read(5, 10)
+    assert pauses == [] and len(server.ranges) == 1
 
 
 def test_one_worker_is_sent_away_and_all_wait(server):

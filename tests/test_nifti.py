@@ -24,6 +24,10 @@ def with_header(place: int, *values: float) -> bytes:
     return gzip.compress(content)
 
 
+UNPLACED = bytearray(gzip.decompress(nifti(RAMP)))
+struct.pack_into("<2h", UNPLACED, 252, 0, 0)  # qform_code, sform_code
+
+
 def test_every_storage_order_is_brought_to_canonical_axes():
     for axis in range(3):
         affine = np.diag([1.5, 2.0, 3.0, 1.0])
@@ -75,11 +79,12 @@ def test_damaged_files(content):
         (nifti(RAMP[0]), r"shape \(3, 4\) and voxels of"),
         (nifti(RAMP[..., None]), r"shape \(2, 3, 4, 1\) and voxels of"),
         (with_header(296, 0, 0, 0, 0), "and voxels of"),
+        (gzip.compress(UNPLACED), "does not say how it lies"),
         (with_header(280, 1.5, 0.1, 0, 0), "axes are not at right angles"),
         (with_header(76, 1, 3, 3, 3), r"two voxel sizes, \[3.0, 3.0, 3.0\] and \[1.5, 1.5, 1.5\] mm"),
         (with_header(280, 1.5, 0, 0, np.nan), "and voxels of"),
     ],
-    ids=["two axes", "four axes", "flat", "sheared", "two sizes", "nan"],
+    ids=["two axes", "four axes", "flat", "unplaced", "sheared", "two sizes", "nan"],
 )
 def test_volumes_that_lie_nowhere(content, message):
     with pytest.raises(ValueError, match=f"^no usable NIfTI volume: .*({message})"):

@@ -80,6 +80,24 @@ def test_other_data_other_code_and_another_numpy_have_other_keys(tmp_path, monke
     assert len(keys | {cache_key(CONFIG, first)}) == 4
 
 
+def test_another_rule_for_the_seeds_has_another_key(data_set, monkeypatch):
+    before = cache_key(CONFIG, data_set)
+    monkeypatch.setattr(type(CONFIG), "seed_of_case", lambda self, case: 7)
+    assert cache_key(CONFIG, data_set) != before
+
+
+def test_what_a_killed_process_left_is_removed(data_set):
+    cases = data_set.load(ORGAN)
+    noisy_labels(CONFIG, data_set, cases, never)
+    (made,) = files(data_set)
+    made.unlink()
+    mine, other = (made.with_name(f".{name}.abc12345.part") for name in (made.name, "aorta-a0.020-0123456789ab.npz"))
+    mine.touch()
+    other.touch()  # of another file, which another process may be writing
+    noisy_labels(CONFIG, data_set, cases, never)
+    assert made.exists() and other.exists() and not mine.exists()
+
+
 def test_the_code_counts_byte_by_byte(tmp_path, monkeypatch):
     before = noise_cache._code_digest()
     path = tmp_path / "noise.py"

@@ -153,6 +153,15 @@ def test_a_file_that_is_gone_is_made_without_a_word(data_set, name):
     assert_same(load_packed(data_set, ORGAN, report=never), expected)
 
 
+def test_what_a_killed_process_left_is_removed(data_set):
+    folder = folder_of(data_set)
+    folder.mkdir(parents=True)
+    for name in (".images.npy.abc12345.part", ".labels.npy.abc12345.part"):
+        (folder / name).write_bytes(b"half")
+    assert_same(load_packed(data_set, ORGAN, report=never), data_set.load(ORGAN))
+    assert sorted(path.name for path in folder.iterdir()) == [".lock", "images.npy", "index.json", "labels.npy"]
+
+
 def test_files_of_other_data_are_not_taken(tmp_path):
     first, second = (tiny.make_data(tmp_path / name, cases=6, side=5, seed=k) for k, name in enumerate("ab"))
     load_packed(first, ORGAN, report=never)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -77,7 +79,7 @@ def make(folder: Path, source: str | Path | None, version: Version, manners: Man
 
 
 def without_route(made: CaseSet) -> dict:
-    return {**made.manifest, "source": {**made.manifest["source"], "read_from": "", "url": ""}}
+    return {**made.manifest, "source": {**made.manifest["source"], "read_from": "", "url": "", "checked": ""}}
 
 
 # ---- what is published ----
@@ -86,13 +88,20 @@ def without_route(made: CaseSet) -> dict:
 def test_the_published_versions():
     new, old = VERSIONS["v2.0.1"], VERSIONS["v1"]
     assert (new.size, new.md5, new.subjects) == (23_581_218_285, "fe250e5718e0a3b5df4c4ea9d58a62fe", 1228)
-    assert (old.size, old.md5, old.subjects) == (None, None, 1204), "nothing is claimed that is not known"
+    assert (old.size, old.md5, old.subjects) == (None, "f0fbb3f91d9d99f2169863545f577b30", 1204)
     assert "10047292" in new.url and "6802614" in old.url and CASES == 400
     assert ORGANS == {"kidney": "kidney_right", "aorta": "aorta", "oesophagus": "esophagus"}
 
 
-def test_the_patches_fit_in_two_gigabytes():
-    assert 3 * CASES * 64**3 * (4 + 1) < 2e9, "float32 and uint8, not even compressed"
+def test_the_patches_fit_in_two_gigabytes(whole):
+    """Real scans at full size: what all files of a case take, and what is kept of a subject that is not taken."""
+    cases = sum(len(whole.entries(organ)) for organ in ORGANS)
+    size = {
+        name: sum(path.stat().st_size for path in whole.folder.rglob(name)) for name in ("*.npz", "s*.json", "*.json")
+    }
+    assert size["*.npz"] / cases < 64**3 * (4 + 1), "float32 and uint8, not even compressed"
+    kept = 3 * CASES * size["*.npz"] / cases + 3 * 1228 * size["s*.json"] / (3 * len(SUBJECTS))
+    assert kept + size["*.json"] < 2e9
 
 
 def test_the_book_states_the_versions_and_the_rules_as_they_are(root):
@@ -131,6 +140,7 @@ def test_the_selection_and_why_the_others_are_left_out(whole):
 def test_the_manifest_says_how_it_came_about(whole, version):
     source, patch = whole.manifest["source"], whole.manifest["patch"]
     assert source["version"] == "v2.0.1" and source["md5"] == version.md5 and source["bytes"] == version.size
+    assert source["checked"] == "md5" and source["partial"] is False
     assert source["licence"] == "CC BY 4.0" and source["subjects"] == 9 and source["read_from"] == "zip"
     assert patch["shape"] == [64, 64, 64] and patch["spacing_mm"] == [3, 3, 3] and patch["fill"] == -1024
     assert patch["rules"]["kidney"] == {"closed": "LRPAIS", "voxels": 1000, "layers": 1, "inside": 0.95}
@@ -326,6 +336,42 @@ def test_a_part_of_the_data_set_is_taken_for_what_it_is(tmp_path, small):
         make(tmp_path / "a", part, version)
     made = make(tmp_path / "a", part, version, partial=True)
     assert made.manifest["source"]["subjects"] == 6 and made.digest != whole.digest
+    assert made.manifest["source"]["partial"] is True and made.manifest["source"]["checked"] == "nothing"
+    # Asked for again it is there; asked for whole it is not, and the missing subjects are read.
+    with pytest.raises(FileNotFoundError):
+        make(tmp_path / "a", tmp_path / "gone", version)
+    assert make(tmp_path / "a", tmp_path / "gone", version, partial=True).digest == made.digest
+    now = make(tmp_path / "a", as_folder(tmp_path / "all", ball_subjects(version.subjects)), version)
+    assert now.digest == whole.digest and now.manifest["source"]["partial"] is False
+
+
+def test_a_wrong_mirror_leaves_nothing_behind_that_stops_the_right_one(tmp_path, small):
+    path, version, whole = small
+    unknown = replace(version, size=None)  # as v1: only the number of subjects tells
+    (tmp_path / "www").mkdir()
+    as_zip(tmp_path / "www" / "part.zip", ball_subjects(6))
+    shutil.copy(path, tmp_path / "www" / "x.zip")
+    with serve(tmp_path / "www") as server:
+        with pytest.raises(ValueError, match="found 6 subjects"):
+            make(tmp_path / "a", f"{server.url}/part.zip", unknown)
+        assert make(tmp_path / "a", f"{server.url}/x.zip", unknown).digest == whole.digest
+
+
+def test_the_figure_passes_over_damage_and_leaves_the_folder_alone(tmp_path, small):
+    _, version, _ = small
+    files = ball_subjects(6)
+    first, second, *_ = in_order({name.split("/")[0] for name in files})
+    mask = f"{first}/segmentations/kidney_right.nii.gz"
+    scan = f"{second}/ct.nii.gz"
+    other = nib.Nifti1Image(np.zeros((10, 40, 50), np.int16), np.diag([1.0, 1.0, 5.0, 1.0]))
+    other.dataobj[0, 0, 0] = 1
+    bad = as_folder(tmp_path / "s", {**files, mask: files[mask][:-9], scan: gzip.compress(other.to_bytes())})
+    told: list[str] = []
+    shown = examples(tmp_path / "out", bad, version, report=told.append)
+    assert list(shown) == list(ORGANS) and shown["kidney"].id not in (first, second)
+    assert told[0].startswith(f"{first}: skipped for kidney, no usable NIfTI volume")
+    assert told[1].startswith(f"{second}: skipped for kidney, its shape (10, 40, 50) or place is not that of its mask")
+    assert not (tmp_path / "out").exists()
 
 
 def test_damage_in_the_archive_is_reported_with_its_subject(tmp_path, small):
@@ -450,7 +496,10 @@ def test_the_preset_of_the_paper_finds_it(tmp_path, whole):
     preset = Preset.load("paper")
     (tmp_path / "data").mkdir()
     os.symlink(whole.folder, tmp_path / "data" / "totalsegmentator")
-    (found,) = prepare_data(preset, tmp_path / "data", None)
+    told: list[str] = []
+    (found,) = prepare_data(preset, tmp_path / "data", None, told.append)
+    counts = ", ".join(f"{len(whole.entries(organ))} {organ}" for organ in ORGANS)
+    assert told == [f"{tmp_path / 'data' / 'totalsegmentator'} holds {counts}; the preset paper means 400 of each"]
     assert found.digest == whole.digest and set(preset.grid["organ"]) == set(found.manifest["organs"])
     with pytest.raises(FileNotFoundError, match="nowhere does not exist"):
         prepare_data(preset, tmp_path / "other", str(tmp_path / "nowhere"))

@@ -22,7 +22,7 @@ import psutil
 from noisyseg.config import POINT, Preset, RunConfig, is_done
 from noisyseg.data import hippocampus, phantom_set, totalsegmentator
 from noisyseg.data.cases import CaseSet
-from noisyseg.gpus import NoRoomError, keep_slots
+from noisyseg.gpus import NoRoomError, case_count, keep_slots
 from noisyseg.paths import atomic_write, project_root
 from noisyseg.profiles import Profile, Room, default_profile
 
@@ -34,8 +34,13 @@ class BatchError(RuntimeError):
     """A step of a batch failed; the message is for the person who started it."""
 
 
-def prepare_data(preset: Preset, data: str | os.PathLike[str], source: str | None) -> list[CaseSet]:
-    """Make the data sets that a preset needs, below ``data``; finished ones are opened."""
+def prepare_data(
+    preset: Preset, data: str | os.PathLike[str], source: str | None, report: Callable[[str], None] = print
+) -> list[CaseSet]:
+    """Make the data sets that a preset needs, below ``data``; finished ones are opened.
+
+    A set with fewer cases than the preset means, made so by a person, is taken; ``report`` is told.
+    """
     sets = {}
     for config in preset.runs():
         if config.data_folder in sets:
@@ -45,7 +50,12 @@ def prepare_data(preset: Preset, data: str | os.PathLike[str], source: str | Non
             # A finished folder is taken as it is, whichever version of the data set it was cut from.
             there = CaseSet(folder) if (folder / "manifest.json").is_file() else None
             whole = there is not None and not there.missing()
-            sets[config.data_folder] = there if whole else totalsegmentator.prepare(folder, source)
+            made = there if there is not None and whole else totalsegmentator.prepare(folder, source)
+            counts = {organ: len(made.entries(organ)) for organ in made.manifest["organs"]}
+            if min(counts.values()) < case_count(config):
+                listed = ", ".join(f"{count} {organ}" for organ, count in counts.items())
+                report(f"{folder} holds {listed}; the preset {preset.name} means {case_count(config)} of each")
+            sets[config.data_folder] = made
         elif config.dataset == "hippocampus":
             sets[config.data_folder] = hippocampus.prepare(folder, source)
         else:

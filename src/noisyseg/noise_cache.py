@@ -26,14 +26,14 @@ import filelock
 import numpy as np
 from numpy.typing import NDArray
 
-from noisyseg import _covariance, _voxels, fields, noise
+from noisyseg import _checks, _covariance, _voxels, fields, noise
 from noisyseg.config import RunConfig
 from noisyseg.data.cases import Case, CaseSet
 from noisyseg.data.packed import load_packed, pack_bits, unpack_bits
 from noisyseg.noise import GaussianDeformation
-from noisyseg.paths import atomic_write
+from noisyseg.paths import atomic_write, remove_parts
 
-DRAWN_BY = (noise, fields, _covariance, _voxels)  # the code that a noisy label comes from
+DRAWN_BY = (noise, fields, _covariance, _voxels, _checks)  # the code that a noisy label comes from
 
 
 def noisy_label(case: Case, config: RunConfig) -> NDArray[np.uint8]:
@@ -75,8 +75,8 @@ def cache_key(config: RunConfig, data_set: CaseSet) -> str:
     depends = {
         "set": config.data_folder,
         "organ": config.organ,
-        "cases": {name: entry["sha256"] for name, entry in entries.items()},
-        **{"a": config.a, "b": config.b, "noise_seed": config.noise_seed},
+        "cases": {name: [entry["sha256"], config.seed_of_case(name)] for name, entry in entries.items()},
+        **{"a": config.a, "b": config.b},
         "code": _code_digest(),
         "numpy": np.__version__,
     }
@@ -121,6 +121,7 @@ def _make(
                 pass
             except ValueError as error:
                 report(f"{error}: drawn again")
+            remove_parts(path.parent, path.name)
             cases = load_packed(data_set, config.organ, report=report)
             bits = np.stack([pack_bits(noisy_label(case, config)) for case in cases])
             buffer = io.BytesIO()

@@ -200,7 +200,7 @@ ITEMS = (
     Item(
         "arithmetic",
         "not printed",
-        lambda p: ARITHMETIC.get(p.config["precision"], p.config["precision"]),
+        lambda p: ARITHMETIC.get(p.config["precision"]) or str(p.config["precision"]),
         None,
         "bfloat16 where the processor has instructions for it; weights, losses and optimiser are float32",
     ),

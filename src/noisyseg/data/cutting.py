@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from noisyseg.data.cases import Case, read_case, write_case
-from noisyseg.data.nifti import read_ct, read_mask
+from noisyseg.data.nifti import Place, read_ct, read_mask
 from noisyseg.data.progress import Progress
 from noisyseg.data.selection import Facts, Rule, examine, in_order, read_facts, select, write_facts
 from noisyseg.data.subjects import CT, Subjects
@@ -162,15 +163,12 @@ class Cutting:
 
     def _read_ct(self, subject: str, organs: list[str]) -> None:
         try:
-            volume, place = read_ct(self.source.read((subject, CT)))
+            scan = read_ct(self.source.read((subject, CT)))
             made = {}
             for organ in organs:
                 facts = self.facts[organ][subject]
-                assert isinstance(facts, Facts) and facts.grid is not None and facts.label is not None
-                if volume.shape != facts.shape or not np.allclose(place.affine, facts.affine, atol=1e-2):
-                    raise ValueError(f"its shape {volume.shape} or place is not that of its mask {facts.shape}")
-                image = facts.grid.image(volume, AIR_HU)
-                made[organ] = Case(subject, image, facts.label, np.full(3, CELL_MM))
+                assert isinstance(facts, Facts)
+                made[organ] = cut_case(subject, scan, facts)
         except ValueError as error:
             self.damaged[subject] = f"damaged CT ({error})"
             self._say(f"{subject}: skipped, {self.damaged[subject]}")
@@ -186,6 +184,21 @@ class Cutting:
                 for future in as_completed(futures):
                     future.result()
             except BaseException:
-                self.source.close()  # ends transfers and pauses; the pool waits for its threads
                 pool.shutdown(wait=False, cancel_futures=True)
+                self.source.close()  # ends transfers and pauses; the pool waits for its threads
                 raise
+
+
+def cut_case(subject: str, scan: tuple[NDArray, Place], facts: Facts) -> Case:
+    """The case of a structure: its patch of the CT, in the grid that its mask has set.
+
+    Raises
+    ------
+    ValueError
+        If CT and mask have not the same shape and place.
+    """
+    volume, place = scan
+    assert facts.grid is not None and facts.label is not None
+    if volume.shape != facts.shape or not np.allclose(place.affine, facts.affine, atol=1e-2):
+        raise ValueError(f"its shape {volume.shape} or place is not that of its mask {facts.shape}")
+    return Case(subject, facts.grid.image(volume, AIR_HU), facts.label, np.full(3, CELL_MM))

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 
 import requests
 
@@ -33,7 +34,7 @@ class AnotherFile(OSError):
 
 @dataclass(frozen=True)
 class Manners:
-    """How a server is treated. A host such as Zenodo answers 429 to more than 133 requests a minute or 5,000 an hour.
+    """How a server is treated. Zenodo allows guests 60 requests a minute and 2,000 an hour, and answers 429 to more.
 
     Parameters
     ----------
@@ -46,13 +47,27 @@ class Manners:
         Longest silence of the server.
     per_minute
         Requests a minute, all workers together; 0 for no limit.
+
+    Raises
+    ------
+    ValueError
+        If a number makes no sense; which.
     """
 
     workers: int = 4
     attempts: int = 8
     pause_s: float = 2.0
     timeout_s: float = 60.0
-    per_minute: float = 80.0
+    per_minute: float = 33.0
+
+    def __post_init__(self) -> None:
+        if self.workers < 1 or self.attempts < 1:
+            raise ValueError(f"workers is {self.workers} and attempts {self.attempts}; expected at least 1 of each")
+        if self.pause_s < 0 or self.timeout_s <= 0 or self.per_minute < 0:
+            raise ValueError(
+                f"pause_s is {self.pause_s}, timeout_s {self.timeout_s}, per_minute {self.per_minute}; "
+                "expected none below 0, and a timeout above it"
+            )
 
 
 class RemoteFile:
@@ -92,7 +107,7 @@ class RemoteFile:
         self._own = threading.local()
         self._sessions: list[requests.Session] = []
         self._lock = threading.Lock()
-        self._turn = 0.0
+        self._turn = self._quiet_until = 0.0
         self._stopped = threading.Event()
 
     @property
@@ -104,7 +119,7 @@ class RemoteFile:
         return self._size
 
     def close(self) -> None:
-        """Hang up; transfers under way and pauses end with an error."""
+        """Hang up; transfers under way and pauses end with an error, a silent server's after at most ``timeout_s``."""
         self._stopped.set()
         with self._lock:
             for session in self._sessions:
@@ -138,7 +153,13 @@ class RemoteFile:
         headers = {"Range": f"bytes={start}-{stop - 1}"}
         with self._session().get(self.url, headers=headers, stream=True, timeout=self.manners.timeout_s) as answer:
             answer.raise_for_status()
-            found = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", answer.headers.get("Content-Range", ""))
+            said = answer.headers.get("Content-Range", "")
+            found = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", said)
+            if answer.status_code == 206 and said.endswith("/*"):
+                raise RangeNotSupported(
+                    f"{self.url}: the server does not say how large the file is ({said}); download it yourself and give "
+                    "the copy as the source"
+                )
             if answer.status_code != 206 or not found:
                 # Leaving the block hangs up: the body, which may be the whole file, is not read.
                 raise RangeNotSupported(
@@ -150,7 +171,7 @@ class RemoteFile:
                 self._size = size
             if size != self._size:
                 raise AnotherFile(f"{self.url} has {size} bytes; expected {self._size}: it is another file")
-            if first != start or last >= stop:
+            if first != start or not first <= last < stop:
                 raise ConnectionError(f"{self.url}: asked for bytes {start} to {stop - 1}, got {first} to {last}")
             for block in answer.iter_content(CHUNK):
                 if self._stopped.is_set():
@@ -175,15 +196,26 @@ class RemoteFile:
     def _wait_for_turn(self) -> None:
         with self._lock:
             now = time.monotonic()
-            mine = max(now, self._turn)
-            self._turn = mine + (60 / self.manners.per_minute if self.manners.per_minute else 0)
-        if self._stopped.wait(mine - now):
-            raise ConnectionError(f"{self.url}: stopped")
+            mine = self._next_turn(now)
+        while True:
+            if self._stopped.wait(mine - now):
+                raise ConnectionError(f"{self.url}: stopped")
+            with self._lock:
+                if self._quiet_until <= mine:
+                    return
+                # While this one waited for its turn, another was told that all have to wait.
+                now = time.monotonic()
+                mine = self._next_turn(now)
+
+    def _next_turn(self, now: float) -> float:
+        mine = max(now, self._turn, self._quiet_until)
+        self._turn = mine + (60 / self.manners.per_minute if self.manners.per_minute else 0)
+        return mine
 
     def _pause(self, pause_s: float, answer: requests.Response | None, why: str) -> None:
         headers = {} if answer is None else answer.headers
-        if headers.get("Retry-After", "").isdigit():
-            pause_s = max(pause_s, float(headers["Retry-After"]))
+        if (after := _seconds(headers.get("Retry-After", ""))) is not None:
+            pause_s = max(pause_s, after)
         elif answer is not None and answer.status_code == 429 and headers.get("X-RateLimit-Reset", "").isdigit():
             pause_s = max(pause_s, float(headers["X-RateLimit-Reset"]) - time.time())
         pause_s = min(pause_s, LONGEST_PAUSE_S)
@@ -191,6 +223,16 @@ class RemoteFile:
             self.report(f"{why}: trying again in {pause_s:.0f} s")
         if answer is not None:  # the server is there and wants to be left alone: by all workers
             with self._lock:
-                self._turn = max(self._turn, time.monotonic() + pause_s)
+                self._quiet_until = max(self._quiet_until, time.monotonic() + pause_s)
         if self._stopped.wait(pause_s):
             raise ConnectionError(f"{self.url}: stopped")
+
+
+def _seconds(after: str) -> float | None:
+    """Seconds that a ``Retry-After`` asks for, as a number or as a date; None if it is neither."""
+    if after.isdigit():
+        return float(after)
+    try:
+        return parsedate_to_datetime(after).timestamp() - time.time()
+    except ValueError:
+        return None

@@ -43,7 +43,8 @@ def read_volume(content: bytes) -> tuple[NDArray, Place]:
     Raises
     ------
     ValueError
-        If the bytes are no whole NIfTI volume with three axes at right angles, or its header has two voxel sizes.
+        If the bytes are no whole NIfTI volume with three axes at right angles, or its header has two voxel sizes or does not
+        say how the volume lies.
 
     Examples
     --------
@@ -54,6 +55,8 @@ def read_volume(content: bytes) -> tuple[NDArray, Place]:
     """
     try:
         image = nib.Nifti1Image.from_bytes(gzip.decompress(content))
+        if not image.header["sform_code"] and not image.header["qform_code"]:
+            raise ValueError("its header does not say how it lies (neither sform nor qform)")
         affine = np.asarray(image.affine, dtype=np.float64)
         zooms = np.asarray(image.header.get_zooms(), dtype=np.float64)
         sizes = voxel_sizes(affine)

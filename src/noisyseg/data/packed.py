@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from noisyseg.data.cases import Case, CaseSet
-from noisyseg.paths import atomic_file, read_json, write_json
+from noisyseg.paths import atomic_file, read_json, remove_parts, write_json
 
 FORMAT = 1
 
@@ -92,6 +92,7 @@ def load_packed(
                 pass
             except ValueError as error:
                 report(f"{error}: packed again")
+            remove_parts(folder)
             _write(folder, data_set, organ)
         return _read(folder, data_set, organ, names)
     except OSError as error:

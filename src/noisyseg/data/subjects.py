@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Protocol
 
 from noisyseg.data.fetch import md5
-from noisyseg.data.http_range import Manners, RemoteFile
+from noisyseg.data.http_range import AnotherFile, Manners, RemoteFile
 from noisyseg.data.remote_zip import DamagedMember, Member, RemoteZip, list_members
 from noisyseg.paths import read_json, write_json
 
@@ -116,6 +116,10 @@ class LocalZip:
             content = self._zip.read(name)
         except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, struct.error, zlib.error) as error:
             raise DamagedMember(f"{name} is damaged ({error})") from error
+        except ValueError as error:
+            if self._zip.fp is None:  # closed by the thread that stops all others: no fault of the file
+                raise OSError(f"{name}: not read, the archive was closed") from error
+            raise
         self._on_bytes(self.sizes[key])
         return content
 
@@ -141,7 +145,8 @@ class Remote:
     ) -> None:
         parts = sorted(parts)
         kept = read_json(listing) if listing.is_file() else {}
-        known = kept.get("parts") == parts and size in (None, kept.get("size"))
+        known = (kept.get("url"), kept.get("parts")) == (url, parts) and size in (None, kept.get("size"))
+        self._listing = listing
         # The size of the archive that the offsets belong to: every answer of the server is checked against it.
         self._file = RemoteFile(url, kept["size"] if known else size, manners, on_bytes, report)
         if known:
@@ -149,14 +154,17 @@ class Remote:
         else:
             wanted = {*parts, CT}
             members = list_members(self._file, lambda name: (key_of(name) or ("", ""))[1] in wanted)
-            write_json(listing, {"size": self._file.size, "parts": parts, "members": members})
+            write_json(listing, {"url": url, "size": self._file.size, "parts": parts, "members": members})
         self._names = _by_key([member.name for member in members], parts, url)
         self._zip = RemoteZip(self._file, members)
         self.sizes = {key: self._zip.members[name].packed for key, name in self._names.items()}
 
     def read(self, key: Key) -> bytes:
         """Transfer the member; see :meth:`noisyseg.data.remote_zip.RemoteZip.read`."""
-        return self._zip.read(self._names[key])
+        try:
+            return self._zip.read(self._names[key])
+        except AnotherFile as error:
+            raise AnotherFile(f"{error}; if it is the right one, delete {self._listing} and start again") from error
 
     def close(self) -> None:
         """Hang up."""

@@ -11,15 +11,15 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from tqdm import tqdm
 
 from noisyseg.data.cases import Case, CaseSet, read_case, write_manifest
-from noisyseg.data.cutting import AIR_HU, CELL_MM, CELLS, FOLDS, Cutting
+from noisyseg.data.cutting import AIR_HU, CELL_MM, CELLS, FOLDS, Cutting, cut_case
 from noisyseg.data.http_range import Manners
 from noisyseg.data.nifti import read_ct, read_mask
 from noisyseg.data.progress import Progress
@@ -40,7 +40,10 @@ RULES = {
 
 @dataclass(frozen=True)
 class Version:
-    """One published archive; ``size`` and ``md5`` are None where they are not known here."""
+    """One published archive; ``size`` is None where it is not known here.
+
+    The MD5 of v1 is the one that issue 24 of wasserth/TotalSegmentator found to be that of its Zenodo record.
+    """
 
     name: str
     url: str
@@ -49,6 +52,7 @@ class Version:
     subjects: int
 
 
+V1_MD5 = "f0fbb3f91d9d99f2169863545f577b30"
 VERSIONS = {
     "v2.0.1": Version(
         "v2.0.1",
@@ -57,7 +61,7 @@ VERSIONS = {
         "fe250e5718e0a3b5df4c4ea9d58a62fe",
         1228,
     ),
-    "v1": Version("v1", "https://zenodo.org/records/6802614/files/Totalsegmentator_dataset.zip", None, None, 1204),
+    "v1": Version("v1", "https://zenodo.org/records/6802614/files/Totalsegmentator_dataset.zip", None, V1_MD5, 1204),
 }
 DEFAULT = "v2.0.1"
 
@@ -74,6 +78,21 @@ def _begin(folder: Path, version: str | Version | None) -> Version:
     if begun not in (None, wanted.name):
         raise ValueError(f"folder {folder} was begun with {begun}; wanted {wanted.name}: name another folder")
     return wanted
+
+
+def _check_source(source: str | os.PathLike[str] | None) -> None:
+    if source is not None and not is_url(source) and not Path(source).exists():
+        raise FileNotFoundError(
+            f"source {source} does not exist; expected the archive, a folder of sNNNN/ct.nii.gz, or an http(s) address"
+        )
+
+
+def _checked(kind: str, version: Version, partial: bool) -> str:
+    """What was known of the whole source beforehand and agreed; every member that was read has its own CRC-32."""
+    if partial:
+        return "nothing"
+    whole = {"zip": version.md5 and "md5", "url": version.size and "size"}
+    return whole.get(kind) or "number of subjects"
 
 
 def open_source(
@@ -93,11 +112,7 @@ def open_source(
         If a local source is not there, or is not this version.
     """
     keep, classes = folder / "selection", list(ORGANS.values())
-    if source is not None and not is_url(source) and not Path(source).exists():
-        raise FileNotFoundError(
-            f"source {source} does not exist; expected the archive, a folder of sNNNN/ct.nii.gz, or an http(s) address"
-        )
-    write_json(keep / "version.json", {"version": version.name})
+    _check_source(source)
     if source is None or is_url(source):
         url = version.url if source is None else str(source)
         size = None if partial else version.size
@@ -188,8 +203,10 @@ def prepare(
                 f"folder {folder} holds {was}; wanted {version.name} and {patch}: name another folder, or delete its "
                 "manifest.json to have this one changed"
             )
-        if not finished.missing():
+        if not finished.missing() and (partial or not finished.manifest["source"].get("partial")):
             return finished
+    _check_source(source)
+    write_json(folder / "selection" / "version.json", {"version": version.name})
     with Progress() as progress:
         subjects = open_source(folder, source, version, partial, manners, progress.bytes, report)
         try:
@@ -201,7 +218,9 @@ def prepare(
     about = {
         **{"name": "TotalSegmentator", "version": version.name, "url": version.url, "licence": "CC BY 4.0"},
         **{"bytes": version.size, "md5": version.md5, "read_from": subjects.kind},
+        "checked": _checked(subjects.kind, version, partial),
         "subjects": len(cutting.subjects),
+        "partial": len(cutting.subjects) != version.subjects,
         "left_out": cutting.left_out,
     }
     return write_manifest(folder, "totalsegmentator", cutting.entries, about, patch, FOLDS)
@@ -212,11 +231,13 @@ def examples(
     source: str | os.PathLike[str] | None = None,
     version: str | Version | None = None,
     manners: Manners | None = None,
+    report: Callable[[str], None] = print,
 ) -> dict[str, Case]:
     """One case of each organ, from whatever is at hand: what Figure 2 of the paper shows.
 
     Cases in ``folder`` come first (the first by name; the set need not be finished). An organ that has none is cut from
-    ``source``, if one is given: the first subject in order in whose patch there is some of it, whole or not.
+    ``source``, if one is given: the first subject in order in whose patch there is some of it, whole or not. A damaged
+    one is reported, and the next is taken. ``folder`` is not written to.
 
     Raises
     ------
@@ -231,21 +252,31 @@ def examples(
         if there:
             cases[organ] = read_case(there[0])
     if source is not None and len(cases) < len(ORGANS):
-        subjects = open_source(folder, source, _begin(folder, version), partial=True, manners=manners)
-        try:
-            for organ in ORGANS:
-                for subject in in_order(subject for subject, part in subjects.sizes if part == CT):
-                    if organ in cases or (subject, ORGANS[organ]) not in subjects.sizes:
-                        continue
-                    mask, place = read_mask(subjects.read((subject, ORGANS[organ])))
-                    facts = examine(mask, place.affine, place.spacing_mm, CELLS, CELL_MM)
-                    if facts.grid is not None and facts.label is not None and facts.label.any():
-                        image = facts.grid.image(read_ct(subjects.read((subject, CT)))[0], AIR_HU)
-                        cases[organ] = Case(subject, image, facts.label, np.full(3, CELL_MM))
-        finally:
-            subjects.close()
+        with tempfile.TemporaryDirectory() as keep:
+            subjects = open_source(Path(keep), source, _begin(folder, version), partial=True, manners=manners)
+            try:
+                for organ in ORGANS:
+                    if organ not in cases and (found := _example(subjects, organ, report)) is not None:
+                        cases[organ] = found
+            finally:
+                subjects.close()
     if not cases:
         raise ValueError(
             f"{folder} holds no case of {', '.join(ORGANS)}" + ("" if source else ", and no source is given")
         )
     return {organ: cases[organ] for organ in ORGANS if organ in cases}
+
+
+def _example(subjects: Subjects, organ: str, report: Callable[[str], None]) -> Case | None:
+    """The first case of an organ in a source, whole or not."""
+    for subject in in_order(subject for subject, part in subjects.sizes if part == CT):
+        if (subject, ORGANS[organ]) not in subjects.sizes:
+            continue
+        try:
+            mask, place = read_mask(subjects.read((subject, ORGANS[organ])))
+            facts = examine(mask, place.affine, place.spacing_mm, CELLS, CELL_MM)
+            if facts.grid is not None and facts.label is not None and facts.label.any():
+                return cut_case(subject, read_ct(subjects.read((subject, CT))), facts)
+        except ValueError as error:
+            report(f"{subject}: skipped for {organ}, {error}")
+    return None
