@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import tiny
-from noisyseg import batch, plan, profiles
+from noisyseg import grid, plan, profiles
 from noisyseg.cli import main
 from noisyseg.config import Preset, RunConfig
 from noisyseg.data.cases import CaseSet, assign_folds
@@ -306,7 +306,7 @@ def test_a_dry_run_starts_and_writes_nothing(preset, data, tmp_path, monkeypatch
     with pytest.raises(KeyboardInterrupt):
         execute(configs[1], stopped, data, report=die)
     before = everything(tmp_path)
-    monkeypatch.setattr(batch, "_run_snakemake", lambda *_: pytest.fail("Snakemake was started"))
+    monkeypatch.setattr(grid, "_run_snakemake", lambda *_: pytest.fail("Snakemake was started"))
     monkeypatch.chdir(tmp_path)
     arguments = ["--preset", str(tmp_path / "six.yaml"), "--data", str(data), "--runs", str(runs)]
     assert main(["reproduce", "--dry-run", *arguments, "--cores", "2"]) == 0
@@ -321,8 +321,8 @@ def test_a_dry_run_starts_and_writes_nothing(preset, data, tmp_path, monkeypatch
 def test_the_plan_is_the_first_thing_that_is_said(preset, data, tmp_path, monkeypatch):
     said: list[str] = []
     monkeypatch.setattr(plan, "time_step", Timer(ce=1.0, sd=1.0))
-    monkeypatch.setattr(batch, "_run_snakemake", lambda *_: said.append("Snakemake") or 0)
-    batch.run_grid(str(tmp_path / "six.yaml"), data, tmp_path / "runs", cores=2, report=said.append)
+    monkeypatch.setattr(grid, "_run_snakemake", lambda *_: said.append("Snakemake") or 0)
+    grid.run_grid(str(tmp_path / "six.yaml"), data, tmp_path / "runs", cores=2, report=said.append)
     assert said[1].startswith("plan: 6 runs: 0 done, 0 resumable, 6 missing\nsteps: 72 to train")
     assert "cost: 0.02 CPU hours; 36 s of wall time on 2 cores" in said[1]
     assert said.index("Snakemake") > 1
@@ -336,7 +336,7 @@ def test_a_dry_run_says_how_many_runs_share_which_gpu(preset, data, tmp_path, mo
 
     def said() -> list[str]:
         lines: list[str] = []
-        batch.run_grid(str(tmp_path / "six.yaml"), report=lines.append, **arguments)
+        grid.run_grid(str(tmp_path / "six.yaml"), report=lines.append, **arguments)
         return lines
 
     _, text, room = said()

@@ -138,7 +138,7 @@ def _dispatch(arguments: argparse.Namespace) -> None:
 
 
 def _reproduce(arguments: argparse.Namespace, preset: Preset) -> None:
-    from noisyseg.batch import run_grid
+    from noisyseg.grid import run_grid
 
     folder = run_grid(
         arguments.preset,
