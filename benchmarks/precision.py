@@ -1,6 +1,7 @@
 """Test Dice of networks trained in bfloat16 and in float32: the same runs, case by case, with intervals.
 
     python benchmarks/precision.py [--organs aorta oesophagus] [--folds 0] [--a 0.02] [--batch 2] [--threads 1]
+    python benchmarks/precision.py --preset benchmarks/paper_network.yaml --plain --batch 1 --name accelerated
 
 Trains every run of preset `phantoms` that is asked for in both precisions, from the same first weights, on the same
 noisy labels in the same order, and writes to ``results/benchmarks``: ``precision.csv`` (a row for every organ, method
@@ -8,6 +9,10 @@ and both together: mean test Dice, mean difference of the paired cases with its 
 training) and ``precision_provenance.json``; the book's chapter "Speed" shows them. The runs are kept below
 ``runs/precision`` and not run again; a run that was stopped goes on. With one image at a time torch takes a slow path
 for float32 (8 minutes a run), hence the two.
+
+The second line compares all that makes a step of the paper's network fast (bfloat16, fast layers, memory layout) with
+plain PyTorch: with ``--plain`` the runs in float32 have torch's own layers and layout. Both want the data set of their
+preset (``noisyseg data --preset ...``).
 """
 
 from __future__ import annotations
@@ -39,6 +44,8 @@ def read_arguments(given: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--a", type=float, default=0.02, help="strength of the noise")
     parser.add_argument("--batch", type=int, default=2, help="images at a time")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--plain", action="store_true", help="float32 with torch's own layers and memory layout")
+    parser.add_argument("--name", default="precision", help="name of the table (default: precision)")
     parser.add_argument("--epochs", type=int, help="fewer than the preset's, to try this out")
     parser.add_argument("--data", type=Path, default=root / "data")
     parser.add_argument("--runs", type=Path, default=root / "runs" / "precision")
@@ -56,7 +63,9 @@ def configurations(arguments: argparse.Namespace) -> dict[tuple[str, str, int, s
     for organ, loss, fold in itertools.product(arguments.organs, arguments.losses, arguments.folds):
         values = preset.run(organ=organ, a=arguments.a, loss=loss, fold=fold, model="unet").to_dict()
         for precision in PRECISIONS:
-            config = RunConfig.from_dict({**values, **changes, "precision": precision})
+            plain = {"fast_layers": False, "channels_last": False}
+            layers = plain if arguments.plain and precision == "float32" else {}
+            config = RunConfig.from_dict({**values, **changes, **layers, "precision": precision})
             found[organ, loss, fold, precision] = config
     return found
 
@@ -109,10 +118,11 @@ def main(given: list[str] | None = None) -> int:
         )
     (digest,) = digests
     options = {name: getattr(arguments, name) for name in ("preset", "organs", "losses", "folds", "a", "batch")}
-    options |= {"threads": arguments.threads, "epochs": arguments.epochs}
+    options |= {"threads": arguments.threads, "epochs": arguments.epochs, "plain": arguments.plain}
+    options["preset"] = Preset.load(arguments.preset).name
     about = {**provenance(), "data_digest": digest, "options": options, "cpu_s": round(cpu_s, 1)}
-    write_table(arguments.out / "precision.csv", rows)  # after provenance: it changes the checkout
-    write_json(arguments.out / "precision_provenance.json", about)
+    write_table(arguments.out / f"{arguments.name}.csv", rows)  # after provenance: it changes the checkout
+    write_json(arguments.out / f"{arguments.name}_provenance.json", about)
     return 0
 
 

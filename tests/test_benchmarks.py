@@ -431,6 +431,22 @@ def test_precision_runs_differ_in_the_precision_alone(bench):
         assert {**config.to_dict(), "precision": "float32"} == other and config.batch_size == 3
 
 
+def test_plain_runs_have_the_layers_and_the_layout_of_torch_as_well(bench, root):
+    """The paper's network as the preset `paper` trains it, beside plain PyTorch, as in the table of steps."""
+    preset = str(root / "benchmarks" / "paper_network.yaml")
+    runs = bench.precision.configurations(
+        bench.precision.read_arguments(["--preset", preset, "--plain", "--batch", "1", "--organs", "kidney"])
+    )
+    paper = bench.precision.Preset.load("paper").run(organ="kidney", a=0.02, loss="ce", fold=0).to_dict()
+    for key, config in runs.items():
+        values = config.to_dict()
+        plain = {"precision": "float32", "fast_layers": False, "channels_last": False}
+        assert {**values, **plain} == runs[*key[:3], "float32"].to_dict()
+        if key[3] == "bfloat16":
+            same = ("features", "fast_layers", "channels_last", "batch_size")
+            assert [values[name] for name in same] == [paper[name] for name in same] and config.phantom_size == 64
+
+
 def test_the_precision_table_from_trained_networks(bench, tmp_path):
     preset = tiny.make_preset(tmp_path / "tiny.yaml", **{**tiny.SMALL, "epochs": 2, "precision": "auto"})
     assert preset.runs()
@@ -447,7 +463,12 @@ def test_the_precision_table_from_trained_networks(bench, tmp_path):
         row["cases"] == "2" and float(row["low"]) <= float(row["difference"]) <= float(row["high"]) for row in rows
     )
     about = json.loads((tmp_path / "out" / "precision_provenance.json").read_text())
-    assert about["options"]["batch"] == 2 and len(about["data_digest"]) == 64 and "commit" in about
+    assert (
+        about["options"]["batch"] == 2
+        and about["options"]["preset"] == "tiny"
+        and len(about["data_digest"]) == 64
+        and "commit" in about
+    )
     assert len(list((tmp_path / "runs").iterdir())) == 2
 
 
