@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from noisyseg.evaluate import FURTHER_DIFFERENCES, bootstrap_interval
-from noisyseg.summaries import QUANTITIES, paired_differences, seeds_of, summarise
+from noisyseg.summaries import QUANTITIES, empty_trainings, paired_differences, seeds_of, summarise
 from noisyseg.thresholds import FURTHER, METHODS
 
 MAIN = ("CE(0)", "SD(0)", "CE(*)")
@@ -182,3 +182,31 @@ def test_a_further_method_on_some_of_the_cases_is_refused():
     cases = with_further().query("method != 'CE(oracle)' or case != 'y'")
     with pytest.raises(ValueError, match=r"CE\(oracle\) and CE\(\*\) were not scored on the same cases"):
         paired_differences(cases)
+
+
+# ---- trainings whose masks are empty ----
+
+
+def test_trainings_whose_masks_are_all_empty_are_said_with_the_mean_of_the_others():
+    """Two seeds and two folds; with seed 2, fold 0 gives no voxel in both of its cases."""
+    dice = {("w", 0, 1): 0.5, ("x", 0, 1): 0.7, ("w", 0, 2): 0.0, ("x", 0, 2): 0.0, ("y", 1, 1): 0.6, ("y", 1, 2): 0.8}
+    cell = [
+        row(case, "CE(0)", value, fold=fold, training_seed=seed, volume=0 if value == 0 else 5)
+        for (case, fold, seed), value in dice.items()
+    ]
+    full = [{**one, "method": "CE(*)", "volume": 7, "dice_noisy": one["dice_noisy"] or 0.25} for one in cell]
+    expected = "kidney, a = .02, CE(0): in 1 of 4 trainings (seed 2, fold 0: 2 cases) every mask is empty"
+    (sentence,) = empty_trainings(pd.DataFrame([*full, *cell]))
+    # w and x keep their first training; y has .6 and .8, and counts once.
+    mean, low, high = bootstrap_interval([0.5, 0.7, 0.7])
+    assert sentence.startswith(expected + "; the mean of the others is ")
+    end = f"{mean:.3f} [{low:.3f}, {high:.3f}], and CE(*), the same maps at the Dice threshold, has 0.250 there."
+    assert sentence.endswith(end.replace("0.", "."))
+    assert empty_trainings(pd.DataFrame(full)) == []
+
+
+def test_one_mask_with_a_voxel_makes_a_training_no_empty_one():
+    pair = [row("x", "CE(0)", 0.0, volume=0), row("y", "CE(0)", 0.0, volume=1)]
+    assert empty_trainings(pd.DataFrame(pair)) == []
+    (sentence,) = empty_trainings(pd.DataFrame(pair).assign(volume=0))
+    assert sentence.endswith("(fold 0: 2 cases) every mask is empty; there is no other.")

@@ -8,7 +8,7 @@ import re
 from noisyseg.evaluate import METHODS
 from noisyseg.paths import atomic_write, project_root
 from noisyseg.plots import plot_dice_over_noise
-from noisyseg.summaries import seeds_of
+from noisyseg.summaries import empty_trainings, seeds_of
 from noisyseg.tables import Results, load_results
 
 PRESET = "hippocampus"
@@ -67,6 +67,7 @@ def readme_text(text: str, results: Results) -> str:
         f"mean that any method can reach, up to a small covariance term; preset `{PRESET}`, 95 % bootstrap intervals, "
         f"from [results/{PRESET}](results/{PRESET}/provenance.json) (commit {short_commits(commit)})."
     )
+    caption = " ".join([caption, *(text[0].upper() + text[1:] for text in empty_trainings(results.cases))])
     parts = {"figure": f"![{alt}]({FIGURE})", "table": f"{markdown_table(results)}\n\n{caption}"}
     for name, content in parts.items():
         pattern = rf"<!-- {name} -->.*?<!-- /{name} -->"

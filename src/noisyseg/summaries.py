@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from noisyseg.config import SEED_AXIS
 from noisyseg.evaluate import DIFFERENCES, FURTHER_DIFFERENCES, SCORES, bootstrap_interval
+from noisyseg.formats import interval, short
 
 QUANTITIES = (*SCORES, "ceiling", "ceiling_mc", "volume_ratio", "threshold")
 
@@ -135,3 +136,61 @@ def paired_differences(cases: pd.DataFrame) -> pd.DataFrame:
                 rows[-1].update(mean=mean, lo=low, hi=high)
                 rows[-1].update({"seeds": len(seeds), "seed_sd": _seed_sd(gains)} if len(seeds) > 1 else {})
     return pd.DataFrame(rows)
+
+
+def empty_trainings(cases: pd.DataFrame) -> list[str]:
+    """Say of which trainings every mask is empty, and what the mean Dice of the other trainings of the cell is.
+
+    Where a network trained with cross-entropy nowhere gives more than 1/2, its masks at 1/2 have no voxel and the Dice
+    with any label that is not empty is 0. One such training moves the mean of its cell by far more than any interval
+    over cases tells, so it is said wherever that mean is shown.
+
+    Parameters
+    ----------
+    cases
+        As in ``cases.csv``: at least ``organ, a, fold, case, method, volume, dice_noisy``, and ``training_seed`` where
+        there are several.
+
+    Returns
+    -------
+    list of str
+        One sentence for each organ, a and method that has such a training, with what CE(*) makes of the same maps;
+        empty where none has.
+
+    Examples
+    --------
+    >>> row = {"organ": "aorta", "a": 0.03, "case": "x", "method": "CE(0)", "fold": 0, "volume": 0, "dice_noisy": 0.0}
+    >>> other = {**row, "case": "y", "fold": 1, "volume": 5, "dice_noisy": 0.5}
+    >>> for part in empty_trainings(pd.DataFrame([row, other]))[0].split("; "):
+    ...     print(part)
+    aorta, a = .03, CE(0): in 1 of 2 trainings (fold 0: 1 case) every mask is empty
+    the mean of the others is .500 [.500, .500].
+    """
+    axes = [SEED_AXIS, "fold"] if SEED_AXIS in cases else ["fold"]
+    sentences = []
+    for key, cell in cases.groupby(["organ", "a", "method"], sort=False):
+        organ, a, method = cast(tuple[str, float, str], key)
+        trainings = cell.groupby(axes)["volume"].agg(["max", "size"])
+        empty = trainings[trainings["max"] == 0]
+        if not len(empty):
+            continue
+        names = {SEED_AXIS: "seed", "fold": "fold"}
+        told = []
+        for index, size in zip(empty.index, empty["size"], strict=True):
+            points = index if isinstance(index, tuple) else (index,)
+            where = ", ".join(f"{names[axis]} {point}" for axis, point in zip(axes, points, strict=True))
+            told.append(f"{where}: {size} case" + ("s" if size > 1 else ""))
+        others = cell[~cell.set_index(axes).index.isin(empty.index)]
+        rest = "there is no other"
+        if len(others):
+            means = others.groupby("case")["dice_noisy"].mean()
+            rest = f"the mean of the others is {interval(*bootstrap_interval(means))}"
+        same = cases[(cases["organ"] == organ) & (cases["a"] == a) & (cases["method"] == "CE(*)")]
+        same = same[same.set_index(axes).index.isin(empty.index)]
+        if method == "CE(0)" and len(same):
+            rest += f", and CE(*), the same maps at the Dice threshold, has {short(same['dice_noisy'].mean())} there"
+        sentences.append(
+            f"{organ}, a = {short(a, 2)}, {method}: in {len(empty)} of {len(trainings)} trainings ({'; '.join(told)}) "
+            f"every mask is empty; {rest}."
+        )
+    return sentences
