@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -120,6 +121,20 @@ def test_the_built_chapter_shows_the_runs_numbers(smoke, again, monkeypatch):
     text = " ".join(re.sub(r"<[^>]+>", " ", page).split())
     assert f"hippocampus .02 {expected} {ceiling}" in text  # in the place of the stored ones
     assert "hippocampus: left out, because smoke has the same organs" in text
+
+
+def test_a_run_that_was_deleted_is_made_anew_and_no_other(smoke):
+    folder = smoke.runs / "smoke"
+    gone, kept = (folder / config.folder for config in Preset.load("smoke").runs())
+    before, outcome = stamps(kept), tiny.outcome(gone)
+    tables = {part: (folder / "results" / "smoke" / f"{part}.csv").read_bytes() for part in ("cases", "summary")}
+    shutil.rmtree(gone)
+    code, output = smoke.run("--no-book")
+    assert code == 0, output
+    assert "smoke: 2 runs, 1 done" in output and tiny.outcome(gone) == outcome
+    assert {name: time for name, time in stamps(kept).items() if name in before} == before
+    for part, content in tables.items():
+        assert (folder / "results" / "smoke" / f"{part}.csv").read_bytes() == content
 
 
 # killed
