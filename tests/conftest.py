@@ -51,6 +51,16 @@ def shared_data() -> Path:
     return require_folder(SHARED_DATA, "../shared/data")
 
 
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of data with the tiny data set, made anew for every test module, which may spoil it."""
+    from tiny import make_data  # it imports torch, and must come after what is set above
+
+    folder = tmp_path_factory.mktemp("data")
+    make_data(folder)
+    return folder
+
+
 @pytest.fixture(scope="session")
 def hippocampus_source() -> Path:
     """A local copy of Task04_Hippocampus in its official layout, as `--source` takes it: `../shared/data/msd`."""

@@ -16,7 +16,6 @@ from noisyseg.noise_cache import cache_key, noisy_label, noisy_labels
 
 ORGAN = "hippocampus"
 CONFIG = tiny.small_config()
-WAIT_S = 120
 
 
 @pytest.fixture
@@ -173,14 +172,6 @@ def draw_in_child(folder: str, results: multiprocessing.Queue) -> None:
 
 
 def test_processes_that_come_together_draw_once_and_agree(data_set):
-    context = multiprocessing.get_context("spawn")
-    results = context.Queue()
-    children = [context.Process(target=draw_in_child, args=(str(data_set.folder), results)) for _ in range(3)]
-    for child in children:
-        child.start()
-    found = [results.get(timeout=WAIT_S) for _ in children]
-    for child in children:
-        child.join(WAIT_S)
-    assert {child.exitcode for child in children} == {0}
+    found = tiny.in_processes(draw_in_child, str(data_set.folder))
     assert found == [(drawn(CONFIG, data_set.load(ORGAN)).tobytes(), [])] * 3
     assert len(files(data_set)) == 1

@@ -20,7 +20,6 @@ from noisyseg.data.cases import Case, CaseSet, write_case, write_manifest
 from noisyseg.data.packed import load_packed, pack_bits, unpack_bits
 
 ORGAN = "hippocampus"
-WAIT_S = 120
 
 
 @pytest.fixture
@@ -225,14 +224,6 @@ def load_in_child(folder: str, results: multiprocessing.Queue) -> None:
 
 
 def test_processes_that_come_together_make_the_files_once_and_agree(data_set):
-    context = multiprocessing.get_context("spawn")
-    results = context.Queue()
-    children = [context.Process(target=load_in_child, args=(str(data_set.folder), results)) for _ in range(3)]
-    for child in children:
-        child.start()
-    found = [results.get(timeout=WAIT_S) for _ in children]
-    for child in children:
-        child.join(WAIT_S)
-    assert {child.exitcode for child in children} == {0}
+    found = tiny.in_processes(load_in_child, str(data_set.folder))
     expected = [case.digest() for case in data_set.load(ORGAN)]
     assert found == [(expected, [])] * 3

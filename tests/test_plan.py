@@ -49,13 +49,6 @@ def finish(folder: Path, config: RunConfig, data: Path, wall_s: float, training_
     (folder / "metrics.json").write_text(json.dumps(metrics))
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("data")
-    tiny.make_data(folder)
-    return folder
-
-
 @pytest.fixture
 def preset(tmp_path: Path) -> Preset:
     """Six runs of four epochs of three steps: eight training cases in batches of three."""

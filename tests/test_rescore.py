@@ -25,13 +25,6 @@ RANK = {"CE(rank)", "CE(rank BA)"} if rankseg_version() else set()
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("data")
-    tiny.make_data(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
 def plan(tmp_path_factory: pytest.TempPathFactory) -> Preset:
     """Two losses, two seeds: four runs."""
     path = tmp_path_factory.mktemp("preset") / "mine.yaml"

@@ -24,13 +24,6 @@ def progress(folder: Path, *seconds: float, rest: str = "") -> None:
     (folder / "progress.jsonl").write_text("".join(lines) + rest)
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("data")
-    tiny.make_data(folder)
-    return folder
-
-
 @pytest.fixture
 def plan(tmp_path: Path) -> Preset:
     """Five runs of four epochs, none of them begun."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import resource
 import signal
@@ -48,6 +49,20 @@ def make_data(data: Path, cases: int = 10, side: int = 16, seed: int = 0) -> Cas
         write_case(data / "hippocampus" / "hippocampus" / f"{case.id}.npz", case)
         entries[case.id] = {"voxels": int(label.sum()), "sha256": case.digest()}
     return write_manifest(data / "hippocampus", "hippocampus", {"hippocampus": entries}, {}, {})
+
+
+def in_processes(target: Callable[..., None], *args: Any, count: int = 3) -> list[Any]:
+    """Call ``target(*args, queue)`` in several new processes at once; what they put into the queue, one a process."""
+    context = multiprocessing.get_context("spawn")
+    queue = context.Queue()
+    children = [context.Process(target=target, args=(*args, queue)) for _ in range(count)]
+    for child in children:
+        child.start()
+    found = [queue.get(timeout=WAIT_S) for _ in children]
+    for child in children:
+        child.join(WAIT_S)
+    assert {child.exitcode for child in children} == {0}
+    return found
 
 
 def make_preset(path: Path, grid: dict[str, list[Any]] | None = None, base: str = "smoke", **changes: Any) -> Preset:

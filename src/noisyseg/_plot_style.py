@@ -1,4 +1,4 @@
-"""What the figures of `plots.py` share: colours, parameters, panels with one legend, and the checks of tables."""
+"""What the figures of tables share: colours, parameters, panels with one legend, points, and the checks of tables."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 P = ParamSpec("P")
+MINUS = "\N{MINUS SIGN}"
 METHODS = ("CE(0)", "SD(0)", "CE(*)")
 COLOURS = {"CE(0)": "#0072B2", "SD(0)": "#D55E00", "CE(*)": "#009E73", "ceiling": "#444444"}
 LOSSES = {"ce": ("cross-entropy", COLOURS["CE(0)"]), "sd": ("soft-Dice", COLOURS["SD(0)"])}
@@ -104,9 +105,40 @@ def panels(table: Any, draw: Callable[[Axes, Any, str], None], ylabel: str, x: s
     return figure
 
 
-def bars(rows: Any, mid: str, lo: str, hi: str) -> np.ndarray:
-    """Return the lengths of the error bars below and above; rounding may not make them negative."""
-    return np.maximum([rows[mid] - rows[lo], rows[hi] - rows[mid]], 0.0)
+def points(
+    ax: Axes,
+    rows: Any,
+    shift: float,
+    marker: str,
+    colour: str,
+    label: str,
+    score: str | None = None,
+    *,
+    above: Any = 0.0,
+    line: bool = False,
+    hollow: bool = False,
+) -> None:
+    """Draw a mean with its interval at every a, moved aside by `shift`; nothing where there are no rows.
+
+    The columns are ``mean, lo, hi`` or, for a score, ``<score>, <score>_lo, <score>_hi``. `above` is taken off the
+    mean, as a number or one for each row in the order of the table.
+    """
+    mid, lo, hi = ("mean", "lo", "hi") if score is None else (score, f"{score}_lo", f"{score}_hi")
+    if not len(rows):
+        return
+    rows = rows.assign(_y=rows[mid] - above).sort_values("a")
+    # Rounding may not make the length of a bar negative.
+    lengths = np.maximum([rows[mid] - rows[lo], rows[hi] - rows[mid]], 0.0)
+    look: dict[str, Any] = {"marker": marker} if line else {"fmt": marker}
+    face = "none" if hollow else colour
+    x = np.asarray(rows["a"]) + shift
+    ax.errorbar(x, rows["_y"], lengths, ms=5, mfc=face, color=colour, capsize=2, label=label, **look)
+
+
+def hollow_points(ax: Axes, a: Any, values: Any, marker: str, colour: str, label: str, size: int) -> None:
+    """Draw values without an interval as hollow marks; nothing where there are none."""
+    if len(a):
+        ax.plot(a, values, marker, mfc="none", ms=size, color=colour, label=label)
 
 
 def spacing(a: Any) -> float:

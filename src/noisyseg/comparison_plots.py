@@ -7,15 +7,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from noisyseg import _plot_style as style
-from noisyseg._plot_style import COLOURS, MARKERS, METHODS
+from noisyseg._plot_style import COLOURS, MARKERS, METHODS, MINUS
 
-MINUS = "\N{MINUS SIGN}"
 # What a way to threshold gains or loses: colour-blind safe, and a marker each.
 FURTHER = {
     "CE(*)-CE(0)": ("^", "#009E73"),
@@ -64,7 +62,7 @@ def plot_further(differences: pd.DataFrame, score: str = "dice_noisy") -> Figure
         ax.axhline(0, color="0.6", lw=1)
         step = style.spacing(rows["a"]) * 0.1
         for k, (name, (marker, colour)) in enumerate(FURTHER.items()):
-            _points(ax, rows[rows["difference"] == name], (k - 2.5) * step, marker, colour, name)
+            style.points(ax, rows[rows["difference"] == name], (k - 2.5) * step, marker, colour, _shown(name))
 
     return style.panels(table, draw, "difference in Dice")
 
@@ -112,28 +110,11 @@ def plot_seeds(cases: pd.DataFrame, summary: pd.DataFrame, score: str = "dice_no
         zero = rows[rows["method"] == METHODS[0]].set_index("a")[score]
         step = style.spacing(rows["a"]) * 0.22
         for k, method in enumerate(METHODS):
-            r = rows[rows["method"] == method].sort_values("a")
-            base = zero.reindex(r["a"]).to_numpy()
-            ax.errorbar(
-                r["a"] + (k - 1) * step,
-                r[score] - base,
-                style.bars(r, score, f"{score}_lo", f"{score}_hi"),
-                fmt=MARKERS[method],
-                ms=5,
-                color=COLOURS[method],
-                capsize=2,
-                label=method,
-            )
+            r, look = rows[rows["method"] == method], (MARKERS[method], COLOURS[method])
+            style.points(ax, r, (k - 1) * step, *look, method, score, above=zero.reindex(r["a"]).to_numpy())
             runs = means[(means["organ"] == organ) & (means["method"] == method)]
-            ax.plot(
-                runs["a"] + (k - 1 + 0.35) * step,
-                runs[score] - zero.reindex(runs["a"]).to_numpy(),
-                MARKERS[method],
-                mfc="none",
-                ms=4,
-                color=COLOURS[method],
-                label=f"{method}, one seed",
-            )
+            gains = runs[score] - zero.reindex(runs["a"]).to_numpy()
+            style.hollow_points(ax, runs["a"] + (k - 0.65) * step, gains, *look, f"{method}, one seed", size=4)
 
     return style.panels(table, draw, f"Dice {MINUS} mean of CE(0)")
 
@@ -181,7 +162,7 @@ def plot_deviations(table: pd.DataFrame) -> Figure:
                 r = r.assign(mean=r["difference"], lo=r["lo"] - r["paper"], hi=r["hi"] - r["paper"])
                 label = f"{method}, {preset}" if len(presets) > 1 else method
                 place = (j * len(METHODS) + k - (len(presets) * len(METHODS) - 1) / 2) * step
-                _points(ax, r, place, MARKERS[method], COLOURS[method], label, hollow=j > 0)
+                style.points(ax, r, place, MARKERS[method], COLOURS[method], label, hollow=j > 0)
 
     return style.panels(known, draw, f"ours {MINUS} paper, Dice")
 
@@ -222,25 +203,13 @@ def plot_gains(table: pd.DataFrame) -> Figure:
         step = style.spacing(rows["a"]) * 0.16
         for k, (name, (marker, colour)) in enumerate(style.DIFFERENCES.items()):
             r = rows[rows["difference"] == name].sort_values("a")
-            _points(ax, r, (k - 1) * step, marker, colour, name)
-            label = f"{name.replace('-', f' {MINUS} ')}, paper"
-            ax.plot(r["a"] + (k - 0.7) * step, r["paper"], marker, mfc="none", ms=6, color=colour, label=label)
+            style.points(ax, r, (k - 1) * step, marker, colour, _shown(name))
+            label = f"{_shown(name)}, paper"
+            style.hollow_points(ax, r["a"] + (k - 0.7) * step, r["paper"], marker, colour, label, size=6)
 
     return style.panels(known, draw, "difference in Dice")
 
 
-def _points(ax: Axes, rows: Any, shift: float, marker: str, colour: str, name: str, hollow: bool = False) -> None:
-    """Draw ``mean`` with the interval from ``lo`` to ``hi`` at ``a``, moved aside; nothing where there are no rows."""
-    rows = rows.sort_values("a")
-    if len(rows):
-        ax.errorbar(
-            np.asarray(rows["a"]) + shift,
-            rows["mean"],
-            style.bars(rows, "mean", "lo", "hi"),
-            fmt=marker,
-            ms=5,
-            mfc="none" if hollow else colour,
-            color=colour,
-            capsize=2,
-            label=name.replace("-", f" {MINUS} "),
-        )
+def _shown(difference: str) -> str:
+    """Write the name of a difference with a minus sign."""
+    return difference.replace("-", f" {MINUS} ")

@@ -135,31 +135,11 @@ def plot_dice_over_noise(
             ax.plot(top.index, top, "--", color=COLOURS["ceiling"], label="ceiling")
         shift = style.spacing(rows["a"]) * 0.06  # side by side, so that no bar hides another
         for k, method in enumerate(METHODS):
-            r = rows[rows["method"] == method].sort_values("a")
-            if len(r):
-                ax.errorbar(
-                    r["a"] + (k - 1) * shift,
-                    r[score],
-                    style.bars(r, score, f"{score}_lo", f"{score}_hi"),
-                    ms=5,
-                    color=COLOURS[method],
-                    marker=MARKERS[method],
-                    capsize=2,
-                    label=method,
-                )
-            if published is None:
-                continue
-            points = published[(published["organ"] == organ) & (published["method"] == method)]
-            if len(points):
-                ax.plot(
-                    points["a"],
-                    points["dice"],
-                    MARKERS[method],
-                    mfc="none",
-                    ms=7,
-                    color=COLOURS[method],
-                    label=f"{method}, paper",
-                )
+            r, look = rows[rows["method"] == method], (MARKERS[method], COLOURS[method])
+            style.points(ax, r, (k - 1) * shift, *look, method, score, line=True)
+            if published is not None:
+                p = published[(published["organ"] == organ) & (published["method"] == method)]
+                style.hollow_points(ax, p["a"], p["dice"], *look, f"{method}, paper", size=7)
 
     return style.panels(table, draw, ylabel)
 
@@ -205,18 +185,8 @@ def plot_differences(differences: pd.DataFrame, score: str = "dice_noisy") -> Fi
         ax.axhline(0, color="0.6", lw=1)
         spread = style.spacing(rows["a"]) * 0.12
         for k, (name, (marker, colour)) in enumerate(style.DIFFERENCES.items()):
-            r = rows[rows["difference"] == name].sort_values("a")
-            if len(r):
-                ax.errorbar(
-                    r["a"] + (k - 1) * spread,
-                    r["mean"],
-                    style.bars(r, "mean", "lo", "hi"),
-                    color=colour,
-                    capsize=2,
-                    fmt=marker,
-                    ms=5,
-                    label=name.replace("-", " \N{MINUS SIGN} "),
-                )
+            label = name.replace("-", f" {style.MINUS} ")
+            style.points(ax, rows[rows["difference"] == name], (k - 1) * spread, marker, colour, label)
 
     return style.panels(table, draw, "difference in Dice")
 

@@ -170,7 +170,7 @@ def empty_trainings(cases: pd.DataFrame) -> list[str]:
     sentences = []
     for key, cell in cases.groupby(["organ", "a", "method"], sort=False):
         organ, a, method = cast(tuple[str, float, str], key)
-        trainings = cell.groupby(axes)["volume"].agg(["max", "size"])
+        trainings: Any = cell.groupby(axes)["volume"].agg(["max", "size"])
         empty = trainings[trainings["max"] == 0]
         if not len(empty):
             continue
@@ -183,9 +183,9 @@ def empty_trainings(cases: pd.DataFrame) -> list[str]:
         others = cell[~cell.set_index(axes).index.isin(empty.index)]
         rest = "there is no other"
         if len(others):
-            means = others.groupby("case")["dice_noisy"].mean()
+            means = cast(pd.Series, others.groupby("case")["dice_noisy"].mean()).to_numpy()
             rest = f"the mean of the others is {interval(*bootstrap_interval(means))}"
-        same = cases[(cases["organ"] == organ) & (cases["a"] == a) & (cases["method"] == "CE(*)")]
+        same: Any = cases[(cases["organ"] == organ) & (cases["a"] == a) & (cases["method"] == "CE(*)")]
         same = same[same.set_index(axes).index.isin(empty.index)]
         if method == "CE(0)" and len(same):
             rest += f", and CE(*), the same maps at the Dice threshold, has {short(same['dice_noisy'].mean())} there"
