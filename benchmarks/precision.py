@@ -1,14 +1,18 @@
 """Test Dice of networks trained in bfloat16 and in float32: the same runs, case by case, with intervals.
 
-    python benchmarks/precision.py [--organs aorta oesophagus] [--folds 0] [--a 0.02] [--batch 2] [--threads 1]
+    python benchmarks/precision.py [--organs aorta oesophagus] [--folds 0] [--seeds 1] [--a 0.02] [--batch 2]
     python benchmarks/precision.py --preset benchmarks/paper_network.yaml --plain --batch 1 --name accelerated
 
 Trains every run of preset `phantoms` that is asked for in both precisions, from the same first weights, on the same
 noisy labels in the same order, and writes to ``results/benchmarks``: ``precision.csv`` (a row for every organ, method
-and both together: mean test Dice, mean difference of the paired cases with its bootstrap interval, seconds of a
+and all together: mean test Dice, mean difference of the paired cases with its bootstrap interval, seconds of a
 training) and ``precision_provenance.json``; the book's chapter "Speed" shows them. The runs are kept below
 ``runs/precision`` and not run again; a run that was stopped goes on. With one image at a time torch takes a slow path
 for float32 (8 minutes a run), hence the two.
+
+Two trainings that differ in a rounding error end as far apart as two with different seeds, and an interval over cases
+does not know that. So there is a second interval, over pairs of trainings (Student's t of their mean differences); it
+needs several seeds, folds or organs. A case that several seeds were tested on counts once, with its mean.
 
 The second line compares all that makes a step of the paper's network fast (bfloat16, fast layers, memory layout) with
 plain PyTorch: with ``--plain`` the runs in float32 have torch's own layers and layout. Both want the data set of their
@@ -22,7 +26,9 @@ import itertools
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from scipy import stats
 
 from harness import Row, write_table
 from noisyseg.config import Preset, RunConfig
@@ -41,6 +47,7 @@ def read_arguments(given: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--organs", nargs="+", default=["aorta", "oesophagus"])
     parser.add_argument("--losses", nargs="+", default=["ce", "sd"])
     parser.add_argument("--folds", nargs="+", type=int, default=[0])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[1], help="of the trainings")
     parser.add_argument("--a", type=float, default=0.02, help="strength of the noise")
     parser.add_argument("--batch", type=int, default=2, help="images at a time")
     parser.add_argument("--threads", type=int, default=1)
@@ -53,45 +60,64 @@ def read_arguments(given: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(given)
 
 
-def configurations(arguments: argparse.Namespace) -> dict[tuple[str, str, int, str], RunConfig]:
-    """Give the runs by organ, loss, fold and precision."""
+def configurations(arguments: argparse.Namespace) -> dict[tuple[str, str, int, int, str], RunConfig]:
+    """Give the runs by organ, loss, fold, seed and precision."""
     preset = Preset.load(arguments.preset)
     changes: dict[str, Any] = {"batch_size": arguments.batch, "threads": arguments.threads}
     if arguments.epochs:
         changes["epochs"] = arguments.epochs
     found = {}
-    for organ, loss, fold in itertools.product(arguments.organs, arguments.losses, arguments.folds):
+    axes = (arguments.organs, arguments.losses, arguments.folds, arguments.seeds)
+    for organ, loss, fold, seed in itertools.product(*axes):
         values = preset.run(organ=organ, a=arguments.a, loss=loss, fold=fold, model="unet").to_dict()
+        values["training_seed"] = seed
         for precision in PRECISIONS:
             plain = {"fast_layers": False, "channels_last": False}
             layers = plain if arguments.plain and precision == "float32" else {}
             config = RunConfig.from_dict({**values, **changes, **layers, "precision": precision})
-            found[organ, loss, fold, precision] = config
+            found[organ, loss, fold, seed, precision] = config
     return found
 
 
-def paired(cases: pd.DataFrame) -> list[Row]:
-    """Compare the precisions: columns organ, fold, case, method, precision, dice_noisy, seconds in; rows out.
+def over_trainings(differences: list[float]) -> tuple[float, float]:
+    """95 % interval of the mean of differences, one for each pair of trainings; NaN for fewer than two."""
+    if len(differences) < 2:
+        return np.nan, np.nan
+    half = stats.t.ppf(0.975, len(differences) - 1) * stats.sem(differences)
+    mean = float(np.mean(differences))
+    return mean - half, mean + half
 
-    Every case counts once; the last rows are of all organs together.
+
+def paired(cases: pd.DataFrame) -> list[Row]:
+    """Compare the precisions: columns organ, fold, seed, case, method, precision, dice_noisy, seconds in; rows out.
+
+    Every case counts once, with its mean over the seeds; the last rows are of all organs together. ``told_apart`` and
+    ``trainings_told_apart`` say of the two intervals whether they do not hold 0; the latter is empty for one pair.
     """
     rows: list[Row] = []
     for organ in [*dict.fromkeys(cases["organ"]), EVERY]:
         some = cases if organ == EVERY else cases[cases["organ"] == organ]
         for method in dict.fromkeys(some["method"]):
             chosen = some[some["method"] == method]
-            scores = chosen.pivot(index=["organ", "fold", "case"], columns="precision", values="dice_noisy")
-            if scores.isna().any(axis=None):
+            index = ["organ", "fold", "seed", "case"]
+            scores = chosen.pivot(index=index, columns="precision", values="dice_noisy")
+            by_case = scores.groupby(["organ", "fold", "case"])
+            if scores.isna().any(axis=None) or by_case.size().nunique() > 1:
                 raise ValueError(f"{organ}, {method}: the precisions were not tested on the same cases")
-            mean, low, high = bootstrap_interval(scores["bfloat16"] - scores["float32"])
+            gains = scores["bfloat16"] - scores["float32"]
+            mean, low, high = bootstrap_interval(gains.groupby(["organ", "fold", "case"]).mean())
+            pairs = gains.groupby(["organ", "fold", "seed"]).mean().tolist()
+            least, most = over_trainings(pairs)
             seconds = chosen.groupby("precision")["seconds"].mean()
             rows.append(
                 {
                     "organ": organ,
                     "method": method,
-                    "cases": len(scores),
+                    "cases": len(by_case),
                     **{f"dice_{name}": float(scores[name].mean()) for name in PRECISIONS},
                     **{"difference": mean, "low": low, "high": high, "told_apart": not low <= 0 <= high},
+                    **{"trainings": len(pairs), "trainings_low": least, "trainings_high": most},
+                    "trainings_told_apart": not least <= 0 <= most if len(pairs) > 1 else None,
                     **{f"training_s_{name}": float(seconds[name]) for name in PRECISIONS},
                 }
             )
@@ -102,23 +128,24 @@ def main(given: list[str] | None = None) -> int:
     """Train what is not trained yet, compare, print and store."""
     arguments = read_arguments(given)
     tables, digests, cpu_s = [], set(), 0.0
-    for (_, _, _, precision), config in configurations(arguments).items():
+    for (*_, seed, precision), config in configurations(arguments).items():
         folder = arguments.runs / config.folder
         metrics = execute(config, folder, arguments.data)
         digests.add(metrics["data_digest"])
         cpu_s += metrics["cpu_s"]
         table = pd.read_csv(folder / "cases.csv")
-        tables.append(table.assign(precision=precision, seconds=metrics["training_s"]))
+        tables.append(table.assign(seed=seed, precision=precision, seconds=metrics["training_s"]))
     rows = paired(pd.concat(tables, ignore_index=True))
     for row in rows:
         print(
             f"{row['organ']:12} {row['method']:6} {row['cases']:4} cases  bfloat16 {row['dice_bfloat16']:.4f}  "
             f"float32 {row['dice_float32']:.4f}  difference {row['difference']:+.4f} "
-            f"({row['low']:+.4f} to {row['high']:+.4f})"
+            f"({row['low']:+.4f} to {row['high']:+.4f}; over {row['trainings']} pairs of trainings "
+            f"{row['trainings_low']:+.4f} to {row['trainings_high']:+.4f})"
         )
     (digest,) = digests
-    options = {name: getattr(arguments, name) for name in ("preset", "organs", "losses", "folds", "a", "batch")}
-    options |= {"threads": arguments.threads, "epochs": arguments.epochs, "plain": arguments.plain}
+    asked = ("organs", "losses", "folds", "seeds", "a", "batch", "threads", "epochs", "plain")
+    options = {name: getattr(arguments, name) for name in asked}
     options["preset"] = Preset.load(arguments.preset).name
     about = {**provenance(), "data_digest": digest, "options": options, "cpu_s": round(cpu_s, 1)}
     write_table(arguments.out / f"{arguments.name}.csv", rows)  # after provenance: it changes the checkout

@@ -397,17 +397,17 @@ def test_stages_of_operations(bench, names, stage):
 # ---- precision ------------------------------------------------------------------------------------------------------
 
 
+def scored(organ, case, dice, precision, seed=1):
+    row = {"organ": organ, "fold": 0, "seed": seed, "case": case, "method": "CE(*)", "precision": precision}
+    return {**row, "dice_noisy": dice, "seconds": 2.0 if precision == "bfloat16" else 10.0}
+
+
 def test_paired_differences_by_hand(bench):
     rows = []
-    for organ, cases in (("aorta", (0.5, 0.6, 0.7)), ("kidney", (0.8, 0.9, 1.0))):
+    for organ, cases, off in (("aorta", (0.5, 0.6, 0.7), 0.1), ("kidney", (0.8, 0.9, 1.0), 0.01)):
         for k, dice in enumerate(cases):
-            for precision, seconds, off in (
-                ("bfloat16", 2.0, 0.0),
-                ("float32", 10.0, 0.1 if organ == "aorta" else 0.01),
-            ):
-                shifted = dice - off * (1 + k)
-                row = {"organ": organ, "fold": 0, "case": f"c{k}", "method": "CE(*)", "precision": precision}
-                rows.append({**row, "dice_noisy": shifted, "seconds": seconds})
+            rows.append(scored(organ, f"c{k}", dice, "bfloat16"))
+            rows.append(scored(organ, f"c{k}", dice - off * (1 + k), "float32"))
     found = {row["organ"]: row for row in bench.precision.paired(bench.precision.pd.DataFrame(rows))}
     assert list(found) == ["aorta", "kidney", "all"]
     aorta, both = found["aorta"], found["all"]
@@ -416,18 +416,37 @@ def test_paired_differences_by_hand(bench):
     assert aorta["difference"] == pytest.approx(0.2) and both["difference"] == pytest.approx(0.11)
     assert aorta["low"] <= 0.2 <= aorta["high"] and aorta["told_apart"] is True
     assert (aorta["training_s_bfloat16"], aorta["training_s_float32"]) == (2, 10)
+    # One pair of trainings has no interval; the two of both organs differ by .2 and .02: t is 12.7062, sem is .09.
+    assert aorta["trainings"] == 1 and math.isnan(aorta["trainings_low"]) and aorta["trainings_told_apart"] is None
+    assert (both["trainings"], both["trainings_told_apart"]) == (2, False)
+    assert both["trainings_low"] == pytest.approx(0.11 - 12.7062 * 0.09, abs=1e-5)
+    assert both["trainings_high"] == pytest.approx(0.11 + 12.7062 * 0.09, abs=1e-5)
     with pytest.raises(ValueError, match=r"aorta, CE\(\*\): the precisions were not tested on the same cases"):
         bench.precision.paired(bench.precision.pd.DataFrame([*rows[:-1], {**rows[5], "case": "c9"}]))
+
+
+def test_a_case_of_several_seeds_counts_once_and_every_seed_is_a_pair_of_trainings(bench):
+    gains = {("x", 1): 0.10, ("x", 2): 0.00, ("y", 1): 0.06, ("y", 2): 0.04}
+    rows = [scored("aorta", case, 0.5 + gain, "bfloat16", seed) for (case, seed), gain in gains.items()]
+    rows += [scored("aorta", case, 0.5, "float32", seed) for case, seed in gains]
+    row = bench.precision.paired(bench.precision.pd.DataFrame(rows))[0]
+    assert (row["cases"], row["trainings"]) == (2, 2) and row["difference"] == pytest.approx(0.05)
+    # Both cases gain .05 in the mean over seeds, so cases do not differ; the seeds gain .08 and .02.
+    assert (row["low"], row["high"]) == pytest.approx((0.05, 0.05)) and row["told_apart"] is True
+    assert row["trainings_low"] == pytest.approx(0.05 - 12.7062 * 0.03, abs=1e-5)
+    assert row["trainings_told_apart"] is False
+    with pytest.raises(ValueError, match="not tested on the same cases"):
+        bench.precision.paired(bench.precision.pd.DataFrame([*rows[:3], *rows[4:7]]))
 
 
 def test_precision_runs_differ_in_the_precision_alone(bench):
     arguments = bench.precision.read_arguments(["--organs", "aorta", "--batch", "3"])
     runs = bench.precision.configurations(arguments)
     assert [key[1:] for key in runs] == [
-        (loss, 0, precision) for loss in ("ce", "sd") for precision in ("bfloat16", "float32")
+        (loss, 0, 1, precision) for loss in ("ce", "sd") for precision in ("bfloat16", "float32")
     ]
     for key, config in runs.items():
-        other = runs[*key[:3], "float32"].to_dict()
+        other = runs[*key[:4], "float32"].to_dict()
         assert {**config.to_dict(), "precision": "float32"} == other and config.batch_size == 3
 
 
@@ -441,8 +460,8 @@ def test_plain_runs_have_the_layers_and_the_layout_of_torch_as_well(bench, root)
     for key, config in runs.items():
         values = config.to_dict()
         plain = {"precision": "float32", "fast_layers": False, "channels_last": False}
-        assert {**values, **plain} == runs[*key[:3], "float32"].to_dict()
-        if key[3] == "bfloat16":
+        assert {**values, **plain} == runs[*key[:4], "float32"].to_dict()
+        if key[4] == "bfloat16":
             same = ("features", "fast_layers", "channels_last", "batch_size")
             assert [values[name] for name in same] == [paper[name] for name in same] and config.phantom_size == 64
 
@@ -451,7 +470,17 @@ def test_the_precision_table_from_trained_networks(bench, tmp_path):
     preset = tiny.make_preset(tmp_path / "tiny.yaml", **{**tiny.SMALL, "epochs": 2, "precision": "auto"})
     assert preset.runs()
     tiny.make_data(tmp_path / "data")
-    options = ["--preset", str(tmp_path / "tiny.yaml"), "--organs", "hippocampus", "--losses", "ce"]
+    options = [
+        "--preset",
+        str(tmp_path / "tiny.yaml"),
+        "--organs",
+        "hippocampus",
+        "--losses",
+        "ce",
+        "--seeds",
+        "1",
+        "2",
+    ]
     folders = [f"--{name}={tmp_path / name}" for name in ("data", "runs", "out")]
     for _ in range(2):  # the second time from what is kept
         assert bench.precision.main([*options, *folders]) == 0
@@ -469,7 +498,8 @@ def test_the_precision_table_from_trained_networks(bench, tmp_path):
         and len(about["data_digest"]) == 64
         and "commit" in about
     )
-    assert len(list((tmp_path / "runs").iterdir())) == 2
+    assert len(list((tmp_path / "runs").iterdir())) == 4 and about["options"]["seeds"] == [1, 2]
+    assert all(row["trainings"] == "2" for row in rows)
 
 
 # ---- memory ---------------------------------------------------------------------------------------------------------
