@@ -483,7 +483,7 @@ def test_deviations_execute_with_what_there_is(tmp_path, run):
     ours = sentences()["interval"](row["dice_noisy"], row["dice_noisy_lo"], row["dice_noisy_hi"])
     if run == "phantoms":
         assert all(line[4] == needs for line in lines)
-        assert lines[0][5] == f"{ours}, **{difference}**" and lines[0][6].startswith("quick: D1, D3, D4, D7")
+        assert lines[0][5] == f"{ours}, **{difference}**" and lines[0][6].startswith("quick: D1, D3, D4, D8")
         assert f"*paper*: {needs}; none of the 36 values" in shown
     if run == "the paper's protocol":
         assert needs not in shown and "the paper's protocol, has been run: 24 trainings" in shown

@@ -202,7 +202,7 @@ def test_trainings_whose_masks_are_all_empty_are_said_with_the_mean_of_the_other
     assert sentence.startswith(expected + "; the mean of the others is ")
     end = f"{mean:.3f} [{low:.3f}, {high:.3f}], and CE(*), the same maps at the Dice threshold, has 0.250 there."
     assert sentence.endswith(end.replace("0.", "."))
-    assert empty_trainings(pd.DataFrame(full)) == []
+    assert empty_trainings(pd.DataFrame(full)) == [] and empty_trainings(pd.DataFrame()) == []
 
 
 def test_one_mask_with_a_voxel_makes_a_training_no_empty_one():

@@ -155,7 +155,7 @@ def empty_trainings(cases: pd.DataFrame) -> list[str]:
     -------
     list of str
         One sentence for each organ, a and method that has such a training, with what CE(*) makes of the same maps;
-        empty where none has.
+        empty where none has, or there are no cases.
 
     Examples
     --------
@@ -166,6 +166,8 @@ def empty_trainings(cases: pd.DataFrame) -> list[str]:
     aorta, a = .03, CE(0): in 1 of 2 trainings (fold 0: 1 case) every mask is empty
     the mean of the others is .500 [.500, .500].
     """
+    if cases.empty:
+        return []
     axes = [SEED_AXIS, "fold"] if SEED_AXIS in cases else ["fold"]
     sentences = []
     for key, cell in cases.groupby(["organ", "a", "method"], sort=False):
