@@ -10,9 +10,10 @@ training) and ``precision_provenance.json``; the book's chapter "Speed" shows th
 ``runs/precision`` and not run again; a run that was stopped goes on. With one image at a time torch takes a slow path
 for float32 (8 minutes a run), hence the two.
 
-Two trainings that differ in a rounding error end as far apart as two with different seeds, and an interval over cases
-does not know that. So there is a second interval, over pairs of trainings (Student's t of their mean differences); it
-needs several seeds, folds or organs. A case that several seeds were tested on counts once, with its mean.
+Two trainings that differ in a rounding error drift apart, and an interval over cases does not know that. So there is a
+second interval, over pairs of trainings (Student's t of their mean differences); it needs several seeds, folds or
+organs. A case that several seeds were tested on counts once, with its mean. How far pairs drift apart stands beside
+how far two trainings in float32 with different seeds do.
 
 The second line compares all that makes a step of the paper's network fast (bfloat16, fast layers, memory layout) with
 plain PyTorch: with ``--plain`` the runs in float32 have torch's own layers and layout. Both want the data set of their
@@ -93,6 +94,8 @@ def paired(cases: pd.DataFrame) -> list[Row]:
 
     Every case counts once, with its mean over the seeds; the last rows are of all organs together. ``told_apart`` and
     ``trainings_told_apart`` say of the two intervals whether they do not hold 0; the latter is empty for one pair.
+    ``pair_rms`` is the root mean square of the differences of pairs; ``seeds_rms`` that to expect between two trainings
+    in float32 that differ in the seed, sqrt(2) times the standard deviation over seeds, NaN for a single seed.
     """
     rows: list[Row] = []
     for organ in [*dict.fromkeys(cases["organ"]), EVERY]:
@@ -108,6 +111,8 @@ def paired(cases: pd.DataFrame) -> list[Row]:
             mean, low, high = bootstrap_interval(gains.groupby(["organ", "fold", "case"]).mean())
             pairs = gains.groupby(["organ", "fold", "seed"]).mean().tolist()
             least, most = over_trainings(pairs)
+            plain = scores["float32"].groupby(["organ", "fold", "seed"]).mean()
+            variance = plain.groupby(["organ", "fold"]).var(ddof=1).mean()
             seconds = chosen.groupby("precision")["seconds"].mean()
             rows.append(
                 {
@@ -118,6 +123,7 @@ def paired(cases: pd.DataFrame) -> list[Row]:
                     **{"difference": mean, "low": low, "high": high, "told_apart": not low <= 0 <= high},
                     **{"trainings": len(pairs), "trainings_low": least, "trainings_high": most},
                     "trainings_told_apart": not least <= 0 <= most if len(pairs) > 1 else None,
+                    **{"pair_rms": float(np.sqrt(np.square(pairs).mean())), "seeds_rms": float(np.sqrt(2 * variance))},
                     **{f"training_s_{name}": float(seconds[name]) for name in PRECISIONS},
                 }
             )

@@ -417,6 +417,7 @@ def test_paired_differences_by_hand(bench):
     assert aorta["low"] <= 0.2 <= aorta["high"] and aorta["told_apart"] is True
     assert (aorta["training_s_bfloat16"], aorta["training_s_float32"]) == (2, 10)
     # One pair of trainings has no interval; the two of both organs differ by .2 and .02: t is 12.7062, sem is .09.
+    assert math.isnan(aorta["seeds_rms"]) and aorta["pair_rms"] == pytest.approx(0.2)
     assert aorta["trainings"] == 1 and math.isnan(aorta["trainings_low"]) and aorta["trainings_told_apart"] is None
     assert (both["trainings"], both["trainings_told_apart"]) == (2, False)
     assert both["trainings_low"] == pytest.approx(0.11 - 12.7062 * 0.09, abs=1e-5)
@@ -429,11 +430,16 @@ def test_a_case_of_several_seeds_counts_once_and_every_seed_is_a_pair_of_trainin
     gains = {("x", 1): 0.10, ("x", 2): 0.00, ("y", 1): 0.06, ("y", 2): 0.04}
     rows = [scored("aorta", case, 0.5 + gain, "bfloat16", seed) for (case, seed), gain in gains.items()]
     rows += [scored("aorta", case, 0.5, "float32", seed) for case, seed in gains]
+    again = [{**row, "dice_noisy": row["dice_noisy"] + 0.04 * (row["seed"] == 2)} for row in rows]
+    shifted = bench.precision.paired(bench.precision.pd.DataFrame(again))[0]
     row = bench.precision.paired(bench.precision.pd.DataFrame(rows))[0]
     assert (row["cases"], row["trainings"]) == (2, 2) and row["difference"] == pytest.approx(0.05)
     # Both cases gain .05 in the mean over seeds, so cases do not differ; the seeds gain .08 and .02.
     assert (row["low"], row["high"]) == pytest.approx((0.05, 0.05)) and row["told_apart"] is True
     assert row["trainings_low"] == pytest.approx(0.05 - 12.7062 * 0.03, abs=1e-5)
+    # The pairs differ by .08 and .02. Both seeds have .5 in float32; then .5 and .54, which are .04 apart.
+    assert row["pair_rms"] == shifted["pair_rms"] == pytest.approx(math.sqrt((0.08**2 + 0.02**2) / 2))
+    assert row["seeds_rms"] == pytest.approx(0.0) and shifted["seeds_rms"] == pytest.approx(0.04)
     assert row["trainings_told_apart"] is False
     with pytest.raises(ValueError, match="not tested on the same cases"):
         bench.precision.paired(bench.precision.pd.DataFrame([*rows[:3], *rows[4:7]]))
