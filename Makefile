@@ -86,13 +86,13 @@ test: $(STAMP)
 	@echo; echo "== all checks passed in $$(( $$(date +%s) - $(START) )) s (book: _build/html/index.html) =="
 
 # .installed is written last, so that an interrupted installation is taken up again. --no-compile halves the time: Python
-# compiles what is really imported when it is.
+# compiles what is really imported when it is; but not where it may not keep that, and every process would start anew.
 $(STAMP): requirements.lock pyproject.toml
 	@command -v "$(PYTHON)" >/dev/null && "$(PYTHON)" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null \
 	  || { echo 'error: Python 3.11 with its venv module is needed, and "$(PYTHON)" is not that: install it, or name one: make PYTHON=/path/to/python3.11' >&2; exit 1; }
 	@echo 'setting up $(VENV): a few minutes the first time'
 	@"$(PYTHON)" -m venv $(VENV)
-	@$(PY) -m pip install -qq --prefer-binary --no-compile -r requirements.lock
+	@$(PY) -m pip install -qq --prefer-binary $(if $(PYTHONDONTWRITEBYTECODE),,--no-compile) -r requirements.lock
 	@$(PY) -m pip install -qq --no-deps --no-build-isolation --editable .
 	@touch $@
 

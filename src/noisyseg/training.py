@@ -81,18 +81,18 @@ def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
 @contextmanager
 def reproducible(threads: int) -> Iterator[None]:
     """Fixed thread count and deterministic kernels inside, the caller's settings again afterwards."""
-    before = (torch.get_num_threads(), torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark)
-    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    before = (torch.get_num_threads(), torch.get_deterministic_debug_mode(), torch.backends.cudnn.benchmark)
     # cuBLAS needs this to be deterministic; it is read when the first handle is made.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    # As use_deterministic_algorithms(True, warn_only=True), but that imports torch's compiler: seconds a run.
+    torch.set_deterministic_debug_mode("warn")
     torch.backends.cudnn.benchmark = False
     try:
         yield
     finally:
         torch.set_num_threads(before[0])
-        torch.use_deterministic_algorithms(before[1], warn_only=warn_only)
+        torch.set_deterministic_debug_mode(before[1])
         torch.backends.cudnn.benchmark = before[2]
 
 
