@@ -1,7 +1,8 @@
-"""Test Dice of networks trained in bfloat16 and in float32: the same runs, case by case, with intervals.
+r"""Test Dice of networks trained in bfloat16 and in float32: the same runs, case by case, with intervals.
 
     python benchmarks/precision.py [--organs aorta oesophagus] [--folds 0] [--seeds 1] [--a 0.02] [--batch 2]
-    python benchmarks/precision.py --preset benchmarks/paper_network.yaml --plain --batch 1 --name accelerated
+    python benchmarks/precision.py --preset benchmarks/paper_network.yaml --plain --batch 1 --name accelerated \
+        --organs kidney aorta oesophagus --seeds 1 2 3
 
 Trains every run of preset `phantoms` that is asked for in both precisions, from the same first weights, on the same
 noisy labels in the same order, and writes to ``results/benchmarks``: ``precision.csv`` (a row for every organ, method
@@ -15,7 +16,7 @@ second interval, over pairs of trainings (Student's t of their mean differences)
 organs. A case that several seeds were tested on counts once, with its mean. How far pairs drift apart stands beside
 how far two trainings in float32 with different seeds do.
 
-The second line compares all that makes a step of the paper's network fast (bfloat16, fast layers, memory layout) with
+The second call compares all that makes a step of the paper's network fast (bfloat16, fast layers, memory layout) with
 plain PyTorch: with ``--plain`` the runs in float32 have torch's own layers and layout. Both want the data set of their
 preset (``noisyseg data --preset ...``).
 """

@@ -476,17 +476,8 @@ def test_the_precision_table_from_trained_networks(bench, tmp_path):
     preset = tiny.make_preset(tmp_path / "tiny.yaml", **{**tiny.SMALL, "epochs": 2, "precision": "auto"})
     assert preset.runs()
     tiny.make_data(tmp_path / "data")
-    options = [
-        "--preset",
-        str(tmp_path / "tiny.yaml"),
-        "--organs",
-        "hippocampus",
-        "--losses",
-        "ce",
-        "--seeds",
-        "1",
-        "2",
-    ]
+    options = ["--preset", str(tmp_path / "tiny.yaml"), "--organs", "hippocampus", "--losses", "ce"]
+    options += ["--seeds", "1", "2"]
     folders = [f"--{name}={tmp_path / name}" for name in ("data", "runs", "out")]
     for _ in range(2):  # the second time from what is kept
         assert bench.precision.main([*options, *folders]) == 0

@@ -195,7 +195,7 @@ def test_trainings_whose_masks_are_all_empty_are_said_with_the_mean_of_the_other
         for (case, fold, seed), value in dice.items()
     ]
     full = [{**one, "method": "CE(*)", "volume": 7, "dice_noisy": one["dice_noisy"] or 0.25} for one in cell]
-    expected = "kidney, a = .02, CE(0): in 1 of 4 trainings (seed 2, fold 0: 2 cases) every mask is empty"
+    expected = "Kidney, a = .02, CE(0): in 1 of 4 trainings (seed 2, fold 0: 2 cases) every mask is empty"
     (sentence,) = empty_trainings(pd.DataFrame([*full, *cell]))
     # w and x keep their first training; y has .6 and .8, and counts once.
     mean, low, high = bootstrap_interval([0.5, 0.7, 0.7])

@@ -67,7 +67,7 @@ def readme_text(text: str, results: Results) -> str:
         f"mean that any method can reach, up to a small covariance term; preset `{PRESET}`, 95 % bootstrap intervals, "
         f"from [results/{PRESET}](results/{PRESET}/provenance.json) (commit {short_commits(commit)})."
     )
-    caption = " ".join([caption, *(text[0].upper() + text[1:] for text in empty_trainings(results.cases))])
+    caption = " ".join([caption, *empty_trainings(results.cases)])
     parts = {"figure": f"![{alt}]({FIGURE})", "table": f"{markdown_table(results)}\n\n{caption}"}
     for name, content in parts.items():
         pattern = rf"<!-- {name} -->.*?<!-- /{name} -->"

@@ -163,7 +163,7 @@ def empty_trainings(cases: pd.DataFrame) -> list[str]:
     >>> other = {**row, "case": "y", "fold": 1, "volume": 5, "dice_noisy": 0.5}
     >>> for part in empty_trainings(pd.DataFrame([row, other]))[0].split("; "):
     ...     print(part)
-    aorta, a = .03, CE(0): in 1 of 2 trainings (fold 0: 1 case) every mask is empty
+    Aorta, a = .03, CE(0): in 1 of 2 trainings (fold 0: 1 case) every mask is empty
     the mean of the others is .500 [.500, .500].
     """
     if cases.empty:
@@ -180,8 +180,8 @@ def empty_trainings(cases: pd.DataFrame) -> list[str]:
         told = []
         for index, size in zip(empty.index, empty["size"], strict=True):
             points = index if isinstance(index, tuple) else (index,)
-            where = ", ".join(f"{names[axis]} {point}" for axis, point in zip(axes, points, strict=True))
-            told.append(f"{where}: {size} case" + ("s" if size > 1 else ""))
+            training = ", ".join(f"{names[axis]} {point}" for axis, point in zip(axes, points, strict=True))
+            told.append(f"{training}: {size} case" + ("s" if size > 1 else ""))
         others = cell[~cell.set_index(axes).index.isin(empty.index)]
         rest = "there is no other"
         if len(others):
@@ -191,8 +191,7 @@ def empty_trainings(cases: pd.DataFrame) -> list[str]:
         same = same[same.set_index(axes).index.isin(empty.index)]
         if method == "CE(0)" and len(same):
             rest += f", and CE(*), the same maps at the Dice threshold, has {short(same['dice_noisy'].mean())} there"
-        sentences.append(
-            f"{organ}, a = {short(a, 2)}, {method}: in {len(empty)} of {len(trainings)} trainings ({'; '.join(told)}) "
-            f"every mask is empty; {rest}."
-        )
+        where = f"{organ.capitalize()}, a = {short(a, 2)}, {method}"
+        which = f"in {len(empty)} of {len(trainings)} trainings ({'; '.join(told)})"
+        sentences.append(f"{where}: {which} every mask is empty; {rest}.")
     return sentences
