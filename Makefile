@@ -53,11 +53,11 @@ help:
 
 .PHONY: reproduce
 reproduce: $(STAMP)
-	@$(VENV)/bin/noisyseg reproduce --preset "$(PRESET)" $(if $(SOURCE),--source "$(SOURCE)") $(if $(CORES),--cores "$(CORES)") $(if $(PROFILE),--profile "$(PROFILE)") $(if $(DRY_RUN),--dry-run)
+	@$(PY) -m reproduction grid --preset "$(PRESET)" $(if $(SOURCE),--source "$(SOURCE)") $(if $(CORES),--cores "$(CORES)") $(if $(PROFILE),--profile "$(PROFILE)") $(if $(DRY_RUN),--dry-run)
 
 .PHONY: book
 book: $(STAMP)
-	@$(VENV)/bin/noisyseg book
+	@$(PY) -m reproduction book
 
 .PHONY: lab
 lab: $(STAMP)
@@ -66,7 +66,7 @@ lab: $(STAMP)
 .PHONY: notebooks
 notebooks: $(STAMP)
 	@$(if $(CHAPTERS),$(PY) -m nbconvert --to notebook --execute --inplace --ExecutePreprocessor.record_timing=False $(CHAPTERS),echo 'no notebooks to execute')
-	@$(PY) -m noisyseg.readme
+	@$(PY) -m reproduction.report.readme
 
 .PHONY: bench
 bench: $(PEERS)
@@ -82,7 +82,7 @@ test: $(STAMP)
 	$(call step,types (pyright),$(PY) -m pyright)
 	$(call step,tests and docstring examples (pytest),OMP_NUM_THREADS=1 $(PY) -m pytest -q -n $(JOBS) --doctest-modules src tests)
 	$(if $(CHAPTERS),$(call step,stored notebooks (nbval),OMP_NUM_THREADS=1 $(PY) -m pytest -q --nbval-lax $(CHAPTERS)))
-	$(call step,book,$(VENV)/bin/noisyseg book)
+	$(call step,book,$(PY) -m reproduction book)
 	@echo; echo "== all checks passed in $$(( $$(date +%s) - $(START) )) s (book: _build/html/index.html) =="
 
 # .installed is written last, so that an interrupted installation is taken up again. --no-compile halves the time: Python

@@ -23,9 +23,9 @@ import pandas as pd
 import torch
 
 from noisyseg import gaussian_field
-from noisyseg.experiment import provenance
-from noisyseg.listings import listing_2_field
-from noisyseg.paths import atomic_write, project_root, write_json
+from reproduction.listings import listing_2_field
+from reproduction.paths import atomic_write, project_root, write_json
+from reproduction.provenance import provenance
 
 A, B = 0.02, 0.15 / np.sqrt(2)
 N = 24

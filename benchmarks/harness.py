@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from noisyseg.paths import atomic_write
+from reproduction.paths import atomic_write
 
 SLOW_S = 1.0  # a call that takes longer needs no call to warm up
 BRIEF_S = 0.1  # a call that is shorter gets an uncounted one at every turn, so that what ran before does not matter

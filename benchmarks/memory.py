@@ -93,7 +93,7 @@ def make_call(case: Row) -> tuple[Callable[[], Any], int]:
     """Give the call of a case and the number of bytes that its extra memory is compared with."""
     import peers
     from noisyseg import GaussianDeformation, dice_threshold
-    from noisyseg.listings import listing_2, listing_3
+    from reproduction.listings import listing_2, listing_3
 
     side, name, who = case["side"], case["input"], case["who"]
     if case["work"] == "threshold":

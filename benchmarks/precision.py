@@ -18,7 +18,7 @@ how far two trainings in float32 with different seeds do.
 
 The second call compares all that makes a step of the paper's network fast (bfloat16, fast layers, memory layout) with
 plain PyTorch: with ``--plain`` the runs in float32 have torch's own layers and layout. Both want the data set of their
-preset (``noisyseg data --preset ...``).
+preset (``python -m reproduction data --preset ...``).
 """
 
 from __future__ import annotations
@@ -33,10 +33,11 @@ import pandas as pd
 from scipy import stats
 
 from harness import Row, write_table
-from noisyseg.config import Preset, RunConfig
-from noisyseg.evaluate import bootstrap_interval
-from noisyseg.experiment import execute, provenance
-from noisyseg.paths import project_root, write_json
+from reproduction.config import Preset, RunConfig
+from reproduction.paths import project_root, write_json
+from reproduction.provenance import provenance
+from reproduction.runs.run import execute
+from reproduction.scoring.scores import bootstrap_interval
 
 PRECISIONS = ("bfloat16", "float32")
 EVERY = "all"

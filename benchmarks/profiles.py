@@ -12,7 +12,7 @@ import numpy as np
 from harness import Row
 from memory import make_label
 from noisyseg import GaussianDeformation, dice_threshold
-from noisyseg.listings import listing_2
+from reproduction.listings import listing_2
 
 # Functions of which none calls another one of the same list, with what they do.
 STAGES = {

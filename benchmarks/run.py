@@ -21,9 +21,9 @@ import torch
 import memory
 import peers
 from harness import Row, compare, in_turns, renew_table, summary_lines, verdict_line, verdicts, write_table
-from noisyseg.experiment import provenance
-from noisyseg.paths import project_root, read_json, write_json
 from profiles import profile_rows
+from reproduction.paths import project_root, read_json, write_json
+from reproduction.provenance import provenance
 from steps import SIDE, step_rows
 from works import BATCH, errors, tasks
 

@@ -17,11 +17,11 @@ import torch
 from torch.profiler import ProfilerActivity, profile, record_function
 
 from harness import Bar, Call, Pair, Row, Task
-from noisyseg.augment import augment
-from noisyseg.config import Preset, RunConfig
-from noisyseg.models import UNet
-from noisyseg.phantoms import ct_phantom
-from noisyseg.training import Trainer, cross_entropy_loss, normalise, reproducible
+from reproduction.config import Preset, RunConfig
+from reproduction.data.phantoms.scenes import ct_phantom
+from reproduction.network.augment import augment
+from reproduction.network.training import Trainer, cross_entropy_loss, normalise, reproducible
+from reproduction.network.unet import UNet
 
 SIDE, CASES = 64, 2
 PLAIN = "plain float32 PyTorch"

@@ -18,8 +18,8 @@ import peers
 from harness import Bar, Call, Pair, Row, Task, judged
 from memory import FULL, make_label
 from noisyseg import GaussianDeformation, dice_threshold, optimal_dice
-from noisyseg.listings import listing_1, listing_2, listing_3
 from noisyseg.optimal import regret
+from reproduction.listings import listing_1, listing_2, listing_3
 from steps import SIDE, training_step
 
 B = 0.15 / np.sqrt(2)
@@ -212,8 +212,8 @@ def training() -> Task:
 
     With one image at a time torch takes a slow path for convolutions in float32; with two it takes oneDNN.
     """
-    from noisyseg.config import Preset
-    from noisyseg.training import Trainer, reproducible
+    from reproduction.config import Preset
+    from reproduction.network.training import Trainer, reproducible
 
     rng = np.random.default_rng(0)
     images = torch.from_numpy(rng.normal(size=(4, 1, 32, 32, 32)).astype(np.float32))

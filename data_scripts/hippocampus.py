@@ -3,13 +3,13 @@
     python data_scripts/hippocampus.py [--out data/hippocampus] [--source DIR_OR_TAR]
 
 Without ``--source`` it downloads 27 MB (MD5 checked, an interrupted transfer goes on). Run it again at any time: cases
-that are there are kept. Everything it does is in noisyseg.data.hippocampus.
+that are there are kept. Everything it does is in reproduction.data.hippocampus.
 """
 
 import argparse
 import sys
 
-from noisyseg.data.hippocampus import prepare
+from reproduction.data.hippocampus import prepare
 
 
 def main() -> int:

@@ -8,13 +8,13 @@ It downloads nothing. The outlines (CC BY-NC-SA 4.0) are part of the KiTS23 repo
 
 and give that folder as --source. A folder of files <case>_kidney_instance-<k>.nii.gz, in which bit k of a voxel stands
 for annotator k + 1, does as well. Run it again at any time: the table is replaced as a whole. Everything it does is in
-noisyseg.data.kits23.
+reproduction.data.kits23.
 """
 
 import argparse
 import sys
 
-from noisyseg.data.kits23 import prepare
+from reproduction.data.kits23 import prepare
 
 
 def main() -> int:

@@ -2,13 +2,13 @@
 
     python data_scripts/phantoms.py --size 32 --cases 75 --seed 1 [--out data/phantoms-32-75-1]
 
-Run it again at any time: phantoms that are there are kept. Everything it does is in noisyseg.data.phantom_set.
+Run it again at any time: phantoms that are there are kept. Everything it does is in reproduction.data.phantoms.cases.
 """
 
 import argparse
 import sys
 
-from noisyseg.data.phantom_set import folder_name, prepare
+from reproduction.data.phantoms.cases import folder_name, prepare
 
 
 def main() -> int:

@@ -5,14 +5,14 @@
     python data_scripts/totalsegmentator.py --figure views.png         # draws three views of one case of each organ
 
 Nothing but the patches is stored: less than 2 GB. Run it again at any time, also after a kill: what is there is not
-read again. Everything it does is in noisyseg.data.totalsegmentator.
+read again. Everything it does is in reproduction.data.totalsegmentator.patches.
 """
 
 import argparse
 import sys
 
-from noisyseg.data.http_range import Manners
-from noisyseg.data.totalsegmentator import CASES, DEFAULT, VERSIONS, examples, prepare
+from reproduction.data.totalsegmentator.http_range import Manners
+from reproduction.data.totalsegmentator.patches import CASES, DEFAULT, VERSIONS, examples, prepare
 
 
 def main() -> int:
@@ -30,7 +30,7 @@ def main() -> int:
     try:
         manners = Manners(workers=arguments.workers)
         if arguments.figure:
-            from noisyseg.case_views import plot_cases
+            from reproduction.figures.views import plot_cases
 
             cases = examples(arguments.out, arguments.source, arguments.version, manners)
             plot_cases(cases).savefig(arguments.figure)

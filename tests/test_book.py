@@ -20,10 +20,10 @@ import pytest
 import yaml
 
 import noisyseg
-from noisyseg.config import Preset
-from noisyseg.statements import checks, statements
-from noisyseg.tables import Results, load_results, paired_differences, summarise, write_results
-from noisyseg.thresholds import FURTHER, METHODS
+from reproduction.config import Preset
+from reproduction.report.statements import checks, statements
+from reproduction.runs.tables import Results, load_results, paired_differences, summarise, write_results
+from reproduction.scoring.rules import FURTHER, METHODS
 
 ROOT = Path(__file__).resolve().parents[1]
 CHAPTERS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -40,7 +40,9 @@ THEORY = [
     )
 ]
 NOTEBOOKS = {*THEORY, "notebooks/speed", "notebooks/experiment", "notebooks/deviations", "notebooks/cost"}
-PAGES = NOTEBOOKS | {f"book/{name}" for name in ("index", "data", "reproduce", "statements", "api", "references")}
+PAGES = NOTEBOOKS | {
+    f"book/{name}" for name in ("index", "data", "reproduce", "statements", "api", "api_experiment", "references")
+}
 # What Sphinx adds by itself: the index, the search, the front door, the sources that [source] leads to.
 EXTRAS = re.compile(r"^(genindex|search|index|prf-prf|py-modindex|_modules/.*)$")
 
@@ -446,7 +448,10 @@ def test_experiment_executes_with_what_there_is(tmp_path, run):
         assert r"CE(\*) beats CE(0) by .100 [.100, .100]" in shown
         assert "1,234" in shown
         assert "*smoke*: one seed only (1), so how much another training would change is not known." in shown
-        assert "*smoke*: no run has been scored under these rules yet; `noisyseg rescore --preset smoke`" in shown
+        assert (
+            "*smoke*: no run has been scored under these rules yet; `python -m reproduction rescore --preset smoke`"
+            in shown
+        )
     else:
         assert "| hippocampus | .02 | .535 [" in shown, "a case counts once, with its mean over the seeds"
         # The means of the two trainings are .02 apart: a standard deviation of .02 / sqrt(2), whatever the method.

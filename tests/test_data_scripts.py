@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from noisyseg.data.cases import CaseSet
+from reproduction.data.cases import CaseSet
 
 
 def script(root: Path, name: str, *arguments: object) -> subprocess.CompletedProcess[str]:

@@ -20,11 +20,12 @@ import numpy as np
 import psutil
 import yaml
 
-from noisyseg import experiment, further
-from noisyseg.config import AXES, Preset, RunConfig
-from noisyseg.data.cases import Case, CaseSet, write_case, write_manifest
-from noisyseg.tables import PARTS, gather, write_results
-from noisyseg.training import Trainer
+from reproduction.config import AXES, Preset, RunConfig
+from reproduction.data.cases import Case, CaseSet, write_case, write_manifest
+from reproduction.network.training import Trainer
+from reproduction.runs import run as experiment
+from reproduction.runs.tables import PARTS, gather, write_results
+from reproduction.scoring import further
 
 #: What differs between two runs of the same configuration, and nothing else.
 TIMES = {"training_s", "wall_s", "cpu_s", "peak_memory_mib", "finished"}
@@ -100,7 +101,7 @@ def outcome(folder: Path) -> dict[str, Any]:
 
 @dataclass
 class Line:
-    """The folders of one user's `noisyseg reproduce`."""
+    """The folders of one user's `python -m reproduction grid`."""
 
     data: Path
     runs: Path
@@ -109,7 +110,7 @@ class Line:
 
     def start(self, *more: str) -> subprocess.Popen[bytes]:
         """Start the command in a process group of its own, as a terminal does."""
-        command = [sys.executable, "-m", "noisyseg.cli", "reproduce", "--preset", self.preset, "--cores", "1"]
+        command = [sys.executable, "-m", "reproduction", "grid", "--preset", self.preset, "--cores", "1"]
         command += ["--data", str(self.data), "--runs", str(self.runs), *more]
         command += ["--source", str(self.source)] if self.source else []
         self.runs.mkdir(exist_ok=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from noisyseg.statements import LABEL
+from reproduction.report.statements import LABEL
 
 STATEMENT = re.compile(rf"``({LABEL.pattern})``")
 CODE = re.compile(r"(``.*?``|:\w+:`.*?`|`.*?`)")

@@ -1,4 +1,4 @@
-"""Directives that show what `noisyseg.statements` finds: the table of statements, and the tests behind it."""
+"""Directives that show what `statements` finds: the table of statements, and the tests behind it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from docutils import nodes
 from docutils.statemachine import StringList
 from sphinx.util.docutils import SphinxDirective
 
-from noisyseg.statements import Check, checks, statements
+from reproduction.report.statements import Check, checks, statements
 
 
 def words(check: Check) -> str:

@@ -4,9 +4,9 @@ The package computes segmentations that are optimal for Accuracy, Dice and their
 noise, and knows its exact marginals. NumPy arrays and torch tensors are both accepted; torch is not imported here.
 """
 
-from .expected import dice_covariance, expected_dice, marginal
-from .fields import gaussian_field
-from .linear_fractional import (
+from noisyseg.expected import dice_covariance, expected_dice, marginal
+from noisyseg.fields import gaussian_field
+from noisyseg.linear_fractional import (
     f_beta_threshold,
     jaccard_threshold,
     optimal_f_beta,
@@ -14,10 +14,10 @@ from .linear_fractional import (
     optimal_tversky,
     tversky_threshold,
 )
-from .metrics import accuracy, cross_entropy, dice, f_beta, jaccard, soft_dice, tversky
-from .noise import GaussianDeformation
-from .optimal import dice_threshold, optimal_accuracy, optimal_dice, regret
-from .volume import accuracy_volume_bounds, dice_volume_bounds, optimal_at_volume
+from noisyseg.metrics import accuracy, cross_entropy, dice, f_beta, jaccard, soft_dice, tversky
+from noisyseg.noise import GaussianDeformation
+from noisyseg.optimal import dice_threshold, optimal_accuracy, optimal_dice, regret
+from noisyseg.volume import accuracy_volume_bounds, dice_volume_bounds, optimal_at_volume
 
 __version__ = "0.1.0"
 

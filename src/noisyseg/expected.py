@@ -11,7 +11,7 @@ import sys
 
 import numpy as np
 
-from ._checks import (
+from noisyseg._core.arrays import (
     Array,
     blocks,
     check_array,

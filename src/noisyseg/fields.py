@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from ._checks import Array, is_tensor, per_axis
-from ._covariance import border_rms as border_rms
-from ._covariance import covariance as covariance
-from ._covariance import smoothing_kernel as smoothing_kernel
+from noisyseg._core.arrays import Array, is_tensor, per_axis
+from noisyseg._core.covariance import border_rms as border_rms
+from noisyseg._core.covariance import covariance as covariance
+from noisyseg._core.covariance import smoothing_kernel as smoothing_kernel
 
 # Largest error of one factor, as a part of the variance; n axes together err by at most 2 n times as much.
 TOLERANCE = 1e-6

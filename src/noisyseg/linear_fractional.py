@@ -12,9 +12,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ._checks import Array, blocks, check_array, check_unit_block, host_view, per_axis
-from ._threshold import supremum
-from .optimal import _at_least
+from noisyseg._core.arrays import Array, blocks, check_array, check_unit_block, host_view, per_axis
+from noisyseg._core.search import supremum
+from noisyseg.optimal import _at_least
 
 
 def _threshold(m: Array, weight: float) -> float:

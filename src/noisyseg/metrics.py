@@ -11,11 +11,11 @@ import sys
 
 import numpy as np
 
-from ._checks import Array, blocks, check_array, check_same, check_unit_block, host_view, is_tensor
-from ._overlap import f_beta as f_beta
-from ._overlap import jaccard as jaccard
-from ._overlap import sums
-from ._overlap import tversky as tversky
+from noisyseg._core.arrays import Array, blocks, check_array, check_same, check_unit_block, host_view, is_tensor
+from noisyseg._core.overlap import f_beta as f_beta
+from noisyseg._core.overlap import jaccard as jaccard
+from noisyseg._core.overlap import sums
+from noisyseg._core.overlap import tversky as tversky
 
 
 def accuracy(s: Array, m: Array) -> float:

@@ -15,9 +15,9 @@ from typing import Any, Self
 
 import numpy as np
 
-from ._checks import Array, check_label, host_view, is_tensor, like, per_axis
-from ._voxels import Warp, bounding_box, leaving, reached, voxel_weights, weight_matrix
-from .fields import as_generator, check_shape, white_noise
+from noisyseg._core.arrays import Array, check_label, host_view, is_tensor, like, per_axis
+from noisyseg._core.voxels import Warp, bounding_box, leaving, reached, voxel_weights, weight_matrix
+from noisyseg.fields import as_generator, check_shape, white_noise
 
 ROWS = 32  # rows of the first axis that the marginal computes at a time
 

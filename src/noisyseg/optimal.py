@@ -10,9 +10,9 @@ import sys
 
 import numpy as np
 
-from ._checks import Array, blocks, check_array, check_same, check_unit_block, host_view, is_tensor
-from ._threshold import supremum
-from .metrics import soft_dice
+from noisyseg._core.arrays import Array, blocks, check_array, check_same, check_unit_block, host_view, is_tensor
+from noisyseg._core.search import supremum
+from noisyseg.metrics import soft_dice
 
 
 def dice_threshold(m: Array) -> float:

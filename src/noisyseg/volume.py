@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from ._checks import Array, check_array, check_unit_block, host_view, is_tensor
-from ._extremal import OptimalVolumes as OptimalVolumes
-from ._extremal import accuracy_extremal as accuracy_extremal
-from ._extremal import dice_extremal as dice_extremal
-from ._extremal import fraction, whole
-from ._extremal import optimal_volumes as optimal_volumes
+from noisyseg._core.arrays import Array, check_array, check_unit_block, host_view, is_tensor
+from noisyseg._core.extremal import OptimalVolumes as OptimalVolumes
+from noisyseg._core.extremal import accuracy_extremal as accuracy_extremal
+from noisyseg._core.extremal import dice_extremal as dice_extremal
+from noisyseg._core.extremal import fraction, whole
+from noisyseg._core.extremal import optimal_volumes as optimal_volumes
 
 
 def optimal_at_volume(m: Array, volume: float) -> Array:

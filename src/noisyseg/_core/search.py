@@ -1,0 +1,137 @@
+r"""The search behind `noisyseg.dice_threshold`: sup_s int(s m) / (|s| + w |m|) without sorting, copy and rounding.
+
+Write S(t) and C(t) for the sum and the number of the voxels with m >= t, V for w times the sum of m (w = 1 for Dice,
+beta^2 for F_beta), and f(t) = S / (C + V), half the Dice of the mask m >= t. The function phi(t) = S(t) - t (C(t) + V)
+is convex and decreasing, and its root is the wanted t*. f(t) is Newton's step: it never passes t*, and it is t* once it
+no longer rises. No harm in rounding: as phi(t) >= (t* - t) V, a t with f(t) = (1 + e) t has
+t* - t <= e t (C(t) + V) / V <= e / w, because t (C(t) + V) <= S <= V / w.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+import numpy as np
+
+from noisyseg._core.arrays import DEVICE_BLOCK, Array, check_unit_block, host_view, is_tensor
+from noisyseg._core.walk import at_least, checked_blocks, walk
+
+SAMPLE = 1 << 14  # voxels looked at to guess t*
+
+
+def supremum(m: Array, weight: float = 1.0) -> float:
+    """Compute sup_s int(s m) / (|s| + weight |m|) for a checked array, refusing NaN and values outside [0, 1].
+
+    1 / (1 + weight) for an all-zero array: the empty mask is then perfect. `weight` is positive.
+    """
+    view = host_view(m)
+    if is_tensor(view):
+        return _on_device(view, weight)
+    if view.dtype.kind != "f":  # a label: its own mask is perfect, also when it is empty
+        check_unit_block("m", view, view.shape)
+        return 1 / (1 + weight)
+    if view.dtype.itemsize > 8:
+        view = view.astype(np.float64)
+    if view.dtype.itemsize == 2:
+        return _by_histogram(view, weight)
+    return _by_window(view, weight)
+
+
+def _by_histogram(m: np.ndarray, weight: float) -> float:
+    """Search float16 by counting its 15,361 values in [0, 1]; every sum is exact in float64."""
+    levels = np.arange(0x3C01, dtype=np.uint16).view(np.float16).astype(np.float64)
+    counts = np.zeros(levels.size, dtype=np.int64)
+    for values, top in checked_blocks(m):
+        counts[: top + 1] += np.bincount(values.view(np.uint16), minlength=top + 1)
+    below = np.cumsum(counts[::-1])
+    sums = np.cumsum((counts * levels)[::-1])
+    top = 1 / (1 + weight)
+    return min(top, float((sums / (below + weight * sums[-1])).max())) if sums[-1] > 0 else top
+
+
+@lru_cache(maxsize=1)
+def _places() -> np.ndarray:
+    """Give the places of the sample, one at random in each of SAMPLE equal parts: even, and in step with no axis."""
+    return (np.arange(SAMPLE) + np.random.default_rng(0).random(SAMPLE)) / SAMPLE
+
+
+def _guess(m: np.ndarray, weight: float) -> tuple[float, float]:
+    """Guess a window that holds t*, from a sample of the voxels: its own threshold and four standard errors."""
+    limit = _short(1.5 / (1 + weight))  # t* is below it
+    if m.size <= 4 * SAMPLE:
+        return 0.0, limit  # small: hold every value that matters
+    index = (_places() * m.size).astype(np.int64)
+    x = (m.ravel(order="K") if m.flags.forc else m).flat[index].astype(np.float64)
+    x = np.sort(x[(x >= 0) & (x <= 1)])[::-1]  # wrong values are reported by the walk
+    total = weight * x.sum()
+    if not total > 0:
+        return 0.25, 0.25
+    k = np.arange(1, x.size + 1)
+    t = float((np.cumsum(x) / (k + total)).max())
+    chosen = x >= t
+    error = (x * chosen - t * (chosen + weight * x)).std() * math.sqrt(x.size) / (chosen.sum() + total)
+    return max(t - 4 * error, t / 2), min(_short(t + 4 * error), limit)
+
+
+def _short(x: float) -> float:
+    """Round up to 12 significant bits: multiples of such a number are exact, and with them sums of raised values."""
+    mantissa, exponent = math.frexp(x)
+    return math.ldexp(math.ceil(mantissa * 4096) / 4096, exponent)
+
+
+def _by_window(m: np.ndarray, weight: float) -> float:
+    """Search float32 and float64: one walk with a guessed window, then Newton's steps within it."""
+    low, high = _guess(m, weight)
+    total, above, count, window = walk(m, low, high, max(m.size // 4, 4 * SAMPLE))
+    top = 1 / (1 + weight)
+    if total == 0.0:
+        return top
+    soft = weight * total
+    t = above / (count + soft)
+    if window is not None:
+        best, t, attained = t, low, False
+        while low <= t <= high:
+            window = window[window.searchsorted(at_least(t, window.dtype)) :]  # t only rises
+            step = (above + float(window.sum(dtype=np.float64))) / (count + window.size + soft)
+            if step == t or (step < t and attained):
+                return _settled(t, m, top)
+            t, attained = step, True
+        t = max(t, best)
+    while True:  # the guess was wrong: go on from the best value found, a walk for every step
+        _, above, count, _ = walk(m, t, t, 0, total)
+        step = above / (count + soft)
+        if step <= t:
+            return _settled(t, m, top)
+        t = step
+
+
+def _settled(t: float, m: Array, top: float) -> float:
+    """Keep the rounding of t from passing what t* cannot pass: 1/(1+w), the largest value where it is tiny, and 0."""
+    return max(min(t, top, float(m.max()) if t < 1e-12 else top), 5e-324)
+
+
+def _on_device(m: Array, weight: float) -> float:
+    """Search a tensor on an accelerator: Newton's steps from the lower end of the window, in blocks."""
+    flat = m.reshape(-1)
+    blocks = [flat[start : start + DEVICE_BLOCK] for start in range(0, flat.numel(), DEVICE_BLOCK)]
+    for block in blocks:
+        check_unit_block("m", block, m.shape)
+    total = math.fsum(float(block.double().sum()) for block in blocks)
+    top = 1 / (1 + weight)
+    if total == 0.0:
+        return top
+    soft = weight * total
+    t = total / (flat.numel() + soft)
+    level = top
+    while True:
+        sums, count = [], 0
+        for block in blocks:
+            x = block.double()
+            chosen = x >= level
+            count += int(chosen.sum())
+            sums.append(float((x * chosen).sum()))
+        step = math.fsum(sums) / (count + soft)
+        if step <= t and level == t:
+            return _settled(t, flat, top)
+        level = t = max(t, step)

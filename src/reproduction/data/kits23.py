@@ -1,0 +1,310 @@
+"""KiTS23: real kidneys, measured under noise (book chapter "Optimal segmentations under noise").
+
+KiTS23 holds contrast-enhanced CT scans of patients with a renal tumour; each structure was outlined by three annotators
+independently. Here the outline of one annotator is the clean label of one kidney. The noise is the same in all
+directions of space, in millimetres, whatever the voxels. Only measures of the masks are kept, never the data.
+
+Kidneys are measured one by one: what lies so far apart does not meet. The thirteen patients of `CASES` are those with
+slices of at most 1 mm among 105 even-numbered cases: flat voxels would distort the surfaces.
+
+Source: Heller et al. 2023, arXiv:2307.01984; https://github.com/neheller/kits23; CC BY-NC-SA 4.0.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import re
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+from nibabel.affines import voxel_sizes
+from nibabel.filebasedimages import ImageFileError
+from numpy.typing import NDArray
+
+from noisyseg._core.voxels import bounding_box
+from noisyseg.noise import GaussianDeformation
+from reproduction.provenance import provenance
+from reproduction.paths import atomic_write, project_root, read_json, write_json
+from reproduction.data.shapes import optimal_shapes
+
+#: the patients of the committed table
+CASES = tuple(f"case_{n:05d}" for n in (2, 14, 42, 78, 98, 102, 114, 116, 120, 140, 142, 160, 188))
+#: standard deviations of a displacement; .01 of the paper's patches of 192 mm are 1.92 mm
+A_MM = (0.0, 2.0, 4.0, 6.0, 8.0, 10.0, 12.0)
+B_MM = 20.0  # .15/sqrt(2) of 192 mm; no number here depends on it
+#: background around a kidney, in standard deviations of the noise: less than a millionth of it leaves the image
+MARGIN = 5.0
+THICKEST_MM = 1.0
+
+ABOUT = {
+    "name": "KiTS23, kidneys",
+    "url": "https://github.com/neheller/kits23",
+    "licence": "CC BY-NC-SA 4.0",
+    "citation": "Heller et al. 2023, arXiv:2307.01984",
+}
+_CROPPED = re.compile(r"(case_\d{5}_kidney_instance-\d+)\.nii\.gz")
+_WHOLE = re.compile(r"(kidney_instance-\d+)_annotation-([123])\.nii\.gz")
+_UNITS = {"volume": "volume_mm3", "surface": "surface_mm2"}
+
+
+@dataclass(frozen=True)
+class Kidney:
+    """One annotator's outline of one kidney.
+
+    Attributes
+    ----------
+    name : str
+        Such as ``case_00002_kidney_instance-1``.
+    label : ndarray of bool, shape (slices, rows, columns)
+        Cropped to the outline, no margin.
+    spacing_mm : tuple of 3 floats
+        Size of a voxel along the three axes.
+    """
+
+    name: str
+    label: NDArray[np.bool_]
+    spacing_mm: tuple[float, ...]
+
+    def digest(self) -> str:
+        """SHA-256 of shape, spacing (to a nanometre) and voxels: the same for both layouts of the data."""
+        facts = json.dumps([list(self.label.shape), [round(h, 6) for h in self.spacing_mm]])
+        return hashlib.sha256(facts.encode() + np.packbits(self.label).tobytes()).hexdigest()
+
+
+def _files(source: Path, annotator: int) -> dict[str, tuple[Path, int]]:
+    """Find the files of one annotator: name of the kidney -> (path, bit of the annotator, or -1 for all)."""
+    found: dict[str, tuple[Path, int]] = {}
+    for path in source.glob("case_*_kidney_instance-*.nii.gz"):
+        if match := _CROPPED.fullmatch(path.name):
+            found[match[1]] = (path, annotator - 1)
+    folder = source / "dataset" if (source / "dataset").is_dir() else source
+    for path in folder.glob("case_*/instances/kidney_instance-*_annotation-*.nii.gz"):
+        match = _WHOLE.fullmatch(path.name)
+        if match and int(match[2]) == annotator:
+            found.setdefault(f"{path.parents[1].name}_{match[1]}", (path, -1))
+    return dict(sorted(found.items()))
+
+
+def read_kidney(name: str, path: str | os.PathLike[str], bit: int = -1) -> Kidney:
+    """Read one outline from a NIfTI file.
+
+    Parameters
+    ----------
+    name
+        Name of the kidney.
+    path
+        A label of 0 and 1, or a bit field in which bit k is annotator k + 1.
+    bit
+        0, 1 or 2 for a bit field; -1 for a label.
+
+    Raises
+    ------
+    ValueError
+        If the file is damaged, is no volume of 0 and 1 (or of 0 to 7), or the outline is empty; the file is named.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib
+    >>> voxels = np.zeros((4, 5, 6), np.uint8)
+    >>> voxels[1:3, 2:4, 1:5] = 1  # annotator 1
+    >>> voxels[1:3, 2:4, 1:4] |= 2  # annotator 2
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = pathlib.Path(folder, "kidney.nii.gz")
+    ...     nib.save(nib.Nifti1Image(voxels, np.diag([1.0, 0.5, 0.5, 1.0])), path)
+    ...     kidney = read_kidney("kidney", path, bit=1)
+    >>> kidney.label.shape, kidney.spacing_mm
+    ((2, 2, 3), (1.0, 0.5, 0.5))
+    """
+    try:
+        image = nib.load(path)
+        assert isinstance(image, nib.Nifti1Image) and image.affine is not None
+        spacing = tuple(float(h) for h in voxel_sizes(image.affine))
+        voxels = np.asarray(image.dataobj)
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError, EOFError, AssertionError, zlib.error, ImageFileError) as error:
+        raise ValueError(f"{path} is damaged or no NIfTI volume ({' '.join(str(error).split())})") from error
+    top = 1 if bit < 0 else 7
+    if voxels.ndim != 3 or not np.isin(np.unique(voxels), range(top + 1)).all():
+        raise ValueError(f"{path}: expected a volume of whole numbers from 0 to {top}, got shape {voxels.shape}")
+    mask = voxels.astype(np.uint8) >> max(bit, 0) & 1 == 1
+    box = bounding_box(mask)
+    if box is None:
+        raise ValueError(f"{path}: the outline{f' of annotator {bit + 1}' if bit >= 0 else ''} is empty")
+    return Kidney(name, np.ascontiguousarray(mask[box]), spacing)
+
+
+def kidneys(
+    source: str | os.PathLike[str], annotator: int = 1, cases: Sequence[str] | None = CASES
+) -> Iterator[Kidney]:
+    """Read the kidneys of some patients, in the order of their names.
+
+    Parameters
+    ----------
+    source
+        Folder in one of two layouts: ``<case>_kidney_instance-<k>.nii.gz`` with a bit field of the annotators, or a
+        checkout of the KiTS23 repository (or its ``dataset`` folder), with
+        ``case_*/instances/kidney_instance-<k>_annotation-<annotator>.nii.gz``.
+    annotator
+        1, 2 or 3.
+    cases
+        Which patients; None for all that are there and have slices of at most `THICKEST_MM`.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such folder, no kidney in it, or none of a wanted case.
+    ValueError
+        If `annotator` is not 1, 2 or 3 or a file is damaged.
+    """
+    if annotator not in (1, 2, 3):
+        raise ValueError(f"annotator: expected 1, 2 or 3, got {annotator!r}")
+    files = _files(Path(source), annotator)
+    if not files:
+        raise FileNotFoundError(
+            f"no kidneys in {source}: expected <case>_kidney_instance-<k>.nii.gz, or a checkout of {ABOUT['url']} with "
+            "dataset/case_*/instances/kidney_instance-<k>_annotation-<n>.nii.gz"
+        )
+    there = {name[: len("case_00000")] for name in files}
+    missing = [case for case in cases or () if case not in there]
+    if missing:
+        raise FileNotFoundError(
+            f"{source} has no kidney of {missing[0]} ({len(missing)} of {len(cases or ())} missing)"
+        )
+    for name, (path, bit) in files.items():
+        if cases is None:
+            affine = nib.load(path).affine  # type: ignore[attr-defined]  # the header alone
+            if voxel_sizes(affine).max() > THICKEST_MM + 1e-3:
+                continue
+        elif name[: len("case_00000")] not in cases:
+            continue
+        yield read_kidney(name, path, bit)
+
+
+def kidney_rows(kidney: Kidney, a_mm: Sequence[float] = A_MM) -> list[dict[str, Any]]:
+    """Measure one kidney under noise of several strengths, in mm.
+
+    Parameters
+    ----------
+    kidney
+        The clean label, cropped; `MARGIN` standard deviations of background and a voxel are put around it.
+    a_mm
+        Standard deviations of a displacement along each axis of space.
+
+    Returns
+    -------
+    list of dict
+        For each strength ``kidney, slice_mm, row_mm, column_mm, a_mm, lost`` (the part of the volume that the noise
+        moves out of the image) and what `reproduction.data.shapes.optimal_shapes` measures; volumes in mm^3, surfaces in
+        mm^2.
+
+    Examples
+    --------
+    >>> ball = ((np.indices((21, 21, 21)) - 10) ** 2).sum(axis=0) <= 100
+    >>> rows = kidney_rows(Kidney("ball", ball, (1.0, 1.0, 1.0)), a_mm=(0.0, 2.0))
+    >>> [round(row["threshold"], 2) for row in rows]
+    [0.5, 0.38]
+    """
+    rows = []
+    for a in a_mm:
+        around = [(math.ceil(MARGIN * a / h) + 1,) * 2 for h in kidney.spacing_mm]
+        label = np.pad(kidney.label, around)
+        noise = GaussianDeformation.in_mm(a, B_MM, kidney.spacing_mm, label.shape)
+        row: dict[str, Any] = {"kidney": kidney.name}
+        row.update(zip(("slice_mm", "row_mm", "column_mm"), kidney.spacing_mm, strict=True))
+        row.update(a_mm=a, lost=noise.volume_loss(label) / int(np.count_nonzero(label)))
+        for key, value in optimal_shapes(label, noise, kidney.spacing_mm).items():
+            stem = key.rpartition("_")[2] if not key.endswith("ratio") else ""
+            row[key.removesuffix(stem) + _UNITS.get(stem, stem)] = value
+        rows.append(row)
+    return rows
+
+
+def prepare(
+    folder: str | os.PathLike[str],
+    source: str | os.PathLike[str],
+    annotator: int = 1,
+    cases: Sequence[str] | None = CASES,
+    a_mm: Sequence[float] = A_MM,
+    report: Callable[[str], None] = print,
+) -> pd.DataFrame:
+    """Measure the kidneys of a local copy and write ``shapes.csv`` and ``provenance.json`` into ``folder``.
+
+    Parameters
+    ----------
+    folder
+        Where the two files go, such as ``results/kits23``.
+    source, annotator, cases
+        As of `kidneys`.
+    a_mm
+        As of `kidney_rows`.
+    report
+        Called with lines of progress.
+
+    Returns
+    -------
+    DataFrame
+        The table, a row for each kidney and strength; eight digits are written.
+
+    Raises
+    ------
+    ValueError, OSError
+        As of `kidneys`, or if the files cannot be written.
+    """
+    rows: list[dict[str, Any]] = []
+    digests: dict[str, str] = {}
+    for kidney in kidneys(source, annotator, cases):
+        rows += kidney_rows(kidney, a_mm)
+        digests[kidney.name] = kidney.digest()
+        report(f"{kidney.name}: {'x'.join(map(str, kidney.label.shape))} voxels")
+    if not rows:
+        raise ValueError(f"{source}: no kidney has slices of at most {THICKEST_MM} mm")
+    table = pd.DataFrame(rows)
+    facts = provenance()
+    facts["packages"]["scikit-image"] = version("scikit-image")
+    listing = "".join(f"{name} {digest}\n" for name, digest in digests.items())
+    facts |= {
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "source": {**ABOUT, "annotator": annotator},
+        "rule": {"margin_sd": MARGIN, "b_mm": B_MM, "a_mm": list(a_mm)},
+        "data_digest": hashlib.sha256(listing.encode()).hexdigest(),
+        "labels": digests,
+    }
+    atomic_write(Path(folder) / "shapes.csv", table.to_csv(index=False, float_format="%.8g"))
+    write_json(Path(folder) / "provenance.json", facts)
+    return table
+
+
+def load_shapes() -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Read the committed table and its provenance: from ``$NOISYSEG_RESULTS/kits23`` if there, else ``results/kits23``.
+
+    Raises
+    ------
+    FileNotFoundError
+        If neither is there.
+
+    Examples
+    --------
+    >>> table, facts = load_shapes()
+    >>> len(table) == len(facts["labels"]) * len(facts["rule"]["a_mm"])
+    True
+    """
+    candidates = [project_root() / "results" / "kits23"]
+    if "NOISYSEG_RESULTS" in os.environ:
+        candidates.insert(0, Path(os.environ["NOISYSEG_RESULTS"]) / "kits23")
+    for folder in candidates:
+        if (folder / "provenance.json").is_file():
+            return pd.read_csv(folder / "shapes.csv"), read_json(folder / "provenance.json")
+    looked = " and ".join(map(str, candidates))
+    raise FileNotFoundError(f"no measures of kidneys in {looked}; data_scripts/kits23.py makes them")

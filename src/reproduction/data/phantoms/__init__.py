@@ -1,0 +1,1 @@
+"""Phantoms: images with a known segmentation, drawn from seeds."""

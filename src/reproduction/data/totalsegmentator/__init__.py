@@ -1,0 +1,1 @@
+"""TotalSegmentator: patches of real CT, cut while the data set is read."""

@@ -1,0 +1,186 @@
+"""Which cases a data set takes: facts of every structure, a rule, and an order by subject id (book chapter *Data*).
+
+The first ``cases`` subjects that pass the rule are taken, in the order of the SHA-256 of their ids, so that everybody
+who has the same data gets the same cases, and no trend along the numbering enters.
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import hashlib
+import os
+import zlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reproduction.data.patches import PatchGrid
+from reproduction.paths import read_json, write_json
+
+FACES = "LRPAIS"  # of a volume in canonical axes: left, right, posterior, anterior, inferior, superior
+
+
+@dataclass(frozen=True)
+class Rule:
+    """When a structure is whole enough.
+
+    Parameters
+    ----------
+    closed
+        Faces of the scanned volume (of ``LRPAIS``) that the structure may not touch: there it would be cut off.
+    voxels
+        Least number of voxels of the patch's label.
+    layers
+        Least number of the patch's axial layers that hold some of it.
+    inside
+        Least share of the structure's volume that lies inside the patch.
+    """
+
+    closed: str
+    voxels: int
+    layers: int
+    inside: float
+
+    def __post_init__(self) -> None:
+        if not set(self.closed) <= set(FACES) or self.voxels < 1 or not 0 <= self.inside <= 1:
+            raise ValueError(f"{self}: expected faces of {FACES}, at least 1 voxel and a share of 0 to 1")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the selection knows of one structure of one subject, and its label in the patch.
+
+    ``shape``, ``affine`` (4, 4) and ``spacing_mm`` are those of the scanned volume in canonical axes, ``voxels`` counts
+    its voxels, ``inside`` those whose centre lies in the patch; ``faces`` are the faces it touches. ``grid`` and
+    ``label`` are None for an empty mask and for voxels larger than the patch's.
+    """
+
+    shape: tuple[int, ...]
+    affine: tuple[tuple[float, ...], ...]
+    spacing_mm: tuple[float, ...]
+    voxels: int
+    inside: int
+    faces: str
+    grid: PatchGrid | None
+    label: NDArray[np.uint8] | None
+
+    def against(self, rule: Rule) -> str | None:
+        """Say why the structure is not whole enough, the numbers in parentheses; None if it is."""
+        if not self.voxels:
+            return "empty"
+        if self.label is None:
+            return f"coarser than the patch ({'x'.join(f'{h:g}' for h in self.spacing_mm)} mm)"
+        cut = "".join(face for face in rule.closed if face in self.faces)
+        if cut:
+            return f"cut off by the volume's border ({cut})"
+        found = int(self.label.sum())
+        if found < rule.voxels:
+            return f"too few voxels in the patch ({found} of {rule.voxels})"
+        layers = int(np.count_nonzero(self.label.any(axis=(0, 1))))
+        if layers < rule.layers:
+            return f"in too few layers of the patch ({layers} of {rule.layers})"
+        if self.inside < rule.inside * self.voxels:
+            return f"too much outside the patch ({self.inside} of {self.voxels} voxels inside)"
+        return None
+
+
+def examine(
+    mask: NDArray, affine: NDArray[np.float64], spacing_mm: NDArray[np.float64], cells: int, cell_mm: float
+) -> Facts:
+    """Facts of a mask in canonical axes, and its label in a patch of ``cells``^3 cells around its centre of mass.
+
+    Examples
+    --------
+    >>> mask = np.zeros((8, 8, 8), bool)
+    >>> mask[2:6, 2:6, :4] = True
+    >>> facts = examine(mask, np.eye(4), np.ones(3), cells=4, cell_mm=2.0)
+    >>> facts.voxels, facts.inside, facts.faces, int(facts.label.sum())
+    (64, 64, 'I', 8)
+    """
+    filled = np.asarray(mask) != 0
+    ends = [np.take(filled, end, axis=axis).any() for axis in range(3) for end in (0, -1)]
+    touched = "".join(face for face, end in zip(FACES, ends, strict=True) if end)
+    voxels, inside, grid, label = int(np.count_nonzero(filled)), 0, None, None
+    if voxels and spacing_mm.max() <= cell_mm * (1 + 1e-3):
+        grid = PatchGrid.around(filled, spacing_mm.tolist(), cells, cell_mm)
+        label = grid.label(filled)
+        inside = int(np.count_nonzero(filled[grid.voxels(filled.shape)]))
+    place = tuple(tuple(float(x) for x in row) for row in affine)
+    return Facts(filled.shape, place, tuple(float(h) for h in spacing_mm), voxels, inside, touched, grid, label)
+
+
+def write_facts(path: str | os.PathLike[str], facts: Facts) -> Path:
+    """Store facts as JSON of a few kilobytes, atomically; the label goes in as packed bits."""
+    content = dataclasses.asdict(facts)
+    if facts.label is not None:
+        packed = zlib.compress(np.packbits(facts.label).tobytes(), 9)
+        content["label"] = base64.b64encode(packed).decode("ascii")
+    return write_json(path, content)
+
+
+def read_facts(path: str | os.PathLike[str]) -> Facts | None:
+    """Read what :func:`write_facts` stored; None if there is no such file or it is damaged: then it is made again."""
+    try:
+        content: dict[str, Any] = read_json(path)
+        grid, label = content["grid"], content["label"]
+        if grid is not None:
+            grid = PatchGrid(**{**grid, "corner": tuple(grid["corner"]), "spacing_mm": tuple(grid["spacing_mm"])})
+            bits = np.frombuffer(zlib.decompress(base64.b64decode(label)), np.uint8)
+            label = np.unpackbits(bits)[: grid.cells**3].reshape((grid.cells,) * 3)
+        affine = tuple(tuple(row) for row in content["affine"])
+        shape, spacing = tuple(content["shape"]), tuple(content["spacing_mm"])
+        return Facts(shape, affine, spacing, content["voxels"], content["inside"], content["faces"], grid, label)
+    except (FileNotFoundError, ValueError, KeyError, TypeError, zlib.error):
+        return None
+
+
+def in_order(subjects: Iterable[str]) -> list[str]:
+    """Subjects in the order in which they are considered: that of the SHA-256 of their ids.
+
+    Examples
+    --------
+    >>> in_order(["s0000", "s0001", "s0002", "s0003"])
+    ['s0003', 's0000', 's0001', 's0002']
+    """
+    return sorted(set(subjects), key=lambda name: (hashlib.sha256(name.encode()).hexdigest(), name))
+
+
+def select(facts: Mapping[str, Facts | str], rule: Rule, cases: int) -> tuple[list[str], dict[str, str]]:
+    """Take the first ``cases`` subjects that pass the rule.
+
+    Parameters
+    ----------
+    facts
+        Subject to the facts of its structure, or to the reason why there are none.
+    rule, cases
+        What to take, and how many.
+
+    Returns
+    -------
+    chosen : list of str
+        Subjects in order; fewer than ``cases`` if no more pass.
+    left_out : dict of str to str
+        Every other subject, and why.
+
+    Examples
+    --------
+    >>> select({"s0000": "no mask", "s0001": "no CT"}, Rule("", 1, 1, 0), 1)
+    ([], {'s0000': 'no mask', 's0001': 'no CT'})
+    """
+    chosen: list[str] = []
+    left_out: dict[str, str] = {}
+    for subject in in_order(facts):
+        known = facts[subject]
+        reason = known if isinstance(known, str) else known.against(rule)
+        if reason is None and len(chosen) == cases:
+            reason = f"not needed: {cases} come before it"
+        if reason is None:
+            chosen.append(subject)
+        else:
+            left_out[subject] = reason
+    return chosen, left_out

@@ -1,0 +1,265 @@
+r"""The supplement's three listings as we read them, made to run: for comparison only.
+
+No other part of the package uses them. They exist so that the book and the benchmarks can set the printed algorithms
+beside `noisyseg.GaussianDeformation.marginal` (Listing 1), `noisyseg.gaussian_field` and
+`noisyseg.GaussianDeformation.sample` (Listing 2) and `noisyseg.dice_threshold` (Listing 3), which are exact. The book's
+chapter "Errata" executes what differs and by how much. NumPy arrays only.
+
+The algorithms are those of the print; the code is our own. Every docstring lists under "Deviations" what is printed and
+what is done here instead so that it runs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import scipy.ndimage
+
+from noisyseg._core.arrays import check_array, check_label, check_unit_block, is_tensor, per_axis
+from noisyseg.fields import as_generator, check_shape
+
+B = 0.15 / math.sqrt(2)  # the captions' correlation length; the listing prints 0.15 * sqrt(2)
+
+
+def _numpy(name: str, x: Any) -> None:
+    if is_tensor(x):
+        raise ValueError(f"{name}: expected a NumPy array, got a torch tensor; the listings are NumPy and SciPy code")
+
+
+def listing_1(label: np.ndarray, a: Any, *, truncate: float = 4.0) -> np.ndarray:
+    r"""Compute the marginal of a noisy label as Listing 1 does, by a Gaussian filter sampled at voxel distances.
+
+    .. math:: m_i = \sum_j l_j \prod_k g_k(i_k - j_k),\qquad
+        g_k(d) = \frac{e^{-d^2 / (2 s_k^2)}}{\sum_{|d'| \le r_k} e^{-d'^2 / (2 s_k^2)}},\quad s_k = a_k N_k
+
+    for :math:`|d| \le r_k`, the integer nearest to `truncate` times :math:`s_k`. For comparison only: the exact
+    marginal of the voxel model (Theorem 1) is `noisyseg.GaussianDeformation.marginal`. Book: chapter "Errata".
+
+    Parameters
+    ----------
+    label : numpy.ndarray
+        The label l: 0 and 1, any dtype, any shape with at least one voxel.
+    a : float or one per axis
+        Strength of the noise as a fraction of the image side.
+    truncate : float
+        Where SciPy cuts the filter off, in standard deviations; the listing leaves it at SciPy's 4.
+
+    Returns
+    -------
+    numpy.ndarray
+        Float64, of the label's shape, in [0, 1] up to rounding. All zero for an empty label.
+
+    Raises
+    ------
+    ValueError
+        If `label` is a tensor, empty or not binary, or `a` or `truncate` is negative or not finite.
+
+    Notes
+    -----
+    Deviations. (1) The printed function has the argument ``l`` and filters a name ``m`` that it does not define; here
+    the argument is filtered. (2) SciPy's filter returns the dtype of its input and would cut the marginal of an integer
+    label off to 0 and 1; here the label is made float64 first.
+
+    Examples
+    --------
+    >>> label = np.array([0, 0, 1, 0, 0])
+    >>> listing_1(label, a=0.1).round(4)
+    array([0.0003, 0.1065, 0.7866, 0.1065, 0.0003])
+    """
+    _numpy("label", label)
+    label = check_label("label", label)
+    sigma = np.array(per_axis("a", a, label.ndim)) * label.shape
+    (truncate,) = per_axis("truncate", truncate, 1)
+    return scipy.ndimage.gaussian_filter(label.astype(np.float64), sigma, mode="constant", truncate=truncate)
+
+
+def listing_2_field(shape: Sequence[int], a: Any, rng: Any = None, b: Any = B) -> np.ndarray:
+    r"""Draw the displacements of Listing 2: white noise on the voxels, filtered as Theorem 3 says.
+
+    .. math:: X_k = a_k N_k\, (2 \pi)^{n/4} \prod_j (b_j N_j)^{1/2}\; G * z_k
+
+    with G SciPy's Gaussian filter of standard deviation :math:`b_j N_j / \sqrt 2` along axis j and the noise 0 outside
+    the image. For comparison only: `noisyseg.gaussian_field` draws the field of equation 8 without the loss at the
+    border, see the chapters "Errata" and "Gaussian fields".
+
+    Parameters
+    ----------
+    shape : sequence of int
+        Voxels per axis, any number n of axes.
+    a, b : float or one per axis
+        Standard deviation of the displacement and correlation length, as fractions of the image side; b is positive.
+    rng : numpy.random.Generator, int or None
+        Source of the noise. The listing uses NumPy's global state.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape ``(n, *shape)``, float64, in voxels.
+
+    Raises
+    ------
+    ValueError
+        If `shape` is not made of positive ints, `a` is negative, `b` not positive, either is not finite or has the
+        wrong number of entries, or `rng` is none of the kinds above.
+
+    Notes
+    -----
+    Deviations. (1) The dimension is taken from an undefined name ``m`` in print; here from `shape`. (2) In print the
+    vector of all n weights multiplies every component, which in general cannot be broadcast; here component k has the
+    weight k. (3) In print component k is filtered with the same ``b_k N_k / sqrt(2)`` along every axis, and its weight
+    is made of ``b_k N_k`` alone; here the filter has axis j's own standard deviation along axis j and the weight is the
+    one that belongs to it. On images with equal sides, all that the paper uses, that is the same. (4) `b` is printed as
+    ``0.15 * sqrt(2)``; the default here is the captions' ``0.15 / sqrt(2)``.
+
+    Examples
+    --------
+    >>> field = listing_2_field((32, 32), a=0.02, rng=0)
+    >>> field.shape, field.dtype
+    ((2, 32, 32), dtype('float64'))
+    """
+    sizes = np.array(check_shape(shape))
+    n = len(sizes)
+    sigma = np.array(per_axis("a", a, n)) * sizes
+    length = np.array(per_axis("b", b, n, positive=True)) * sizes
+    generator = as_generator(rng)
+    if not isinstance(generator, np.random.Generator):
+        raise ValueError(f"rng: expected a numpy.random.Generator, an int seed or None, got {rng!r}")
+    unit = (2 * np.pi) ** (n / 4) * np.prod(length) ** 0.5
+    field = np.empty((n, *sizes))
+    for k in range(n):
+        noise = generator.standard_normal(tuple(sizes))
+        field[k] = sigma[k] * unit * scipy.ndimage.gaussian_filter(noise, length / np.sqrt(2), mode="constant")
+    return field
+
+
+def listing_2_warp(label: np.ndarray, field: np.ndarray) -> np.ndarray:
+    """Deform a label as Listing 2 does: cubic spline interpolation, continued beyond the image, then rounding.
+
+    For comparison only: in the model (equation 18) a voxel takes the value of the voxel it is moved to, and 0 outside
+    the image, as `noisyseg.GaussianDeformation.sample` does. Book: chapter "Errata".
+
+    Parameters
+    ----------
+    label : numpy.ndarray
+        The label l: 0 and 1, any dtype, any shape with at least one voxel.
+    field : numpy.ndarray
+        Displacements in voxels, shape ``(n, *label.shape)``.
+
+    Returns
+    -------
+    numpy.ndarray
+        The noisy label, float64, of the label's shape. Where the spline overshoots, a value may be other than 0 and 1
+        only if it passes 3/2 or -1/2.
+
+    Raises
+    ------
+    ValueError
+        If `label` is a tensor, empty or not binary, or `field` has another shape.
+
+    Notes
+    -----
+    Deviation. SciPy's interpolation returns the dtype of its input; here the label is made float64 first, so that it
+    is ``round`` that rounds. As printed: spline of order 3 (SciPy's default), ``mode="nearest"``.
+
+    Examples
+    --------
+    >>> label = np.array([0, 1, 1, 0, 1])
+    >>> listing_2_warp(label, np.full((1, 5), 0.9))  # the last voxel looks beyond the image, and finds the label there
+    array([1., 1., 0., 1., 1.])
+    """
+    _numpy("label", label)
+    label = check_label("label", label)
+    _numpy("field", field)
+    field = check_array("field", field)
+    expected = (label.ndim, *label.shape)
+    if field.shape != expected:
+        raise ValueError(f"field: expected shape {expected}, one component per axis of the label, got {field.shape}")
+    position = np.indices(label.shape) + field
+    return np.round(scipy.ndimage.map_coordinates(label.astype(np.float64), position, order=3, mode="nearest"))
+
+
+def listing_2(label: np.ndarray, a: Any, rng: Any = None, b: Any = B) -> np.ndarray:
+    """Draw a noisy label as Listing 2 does: `listing_2_warp` with the displacements of `listing_2_field`.
+
+    For comparison only: `noisyseg.GaussianDeformation.sample` draws from the model itself. Book: chapter "Errata".
+
+    Parameters
+    ----------
+    label : numpy.ndarray
+        The label l: 0 and 1, any dtype, any shape with at least one voxel.
+    a, b : float or one per axis
+        Strength and correlation length of the noise as fractions of the image side; b is positive.
+    rng : numpy.random.Generator, int or None
+        Source of the noise. The listing uses NumPy's global state.
+
+    Returns
+    -------
+    numpy.ndarray
+        The noisy label, float64, of the label's shape. Empty for an empty label.
+
+    Raises
+    ------
+    ValueError
+        If `label` is a tensor, empty or not binary, or `a`, `b` or `rng` is not as above.
+
+    Notes
+    -----
+    Deviations: those of the two functions it is made of.
+
+    Examples
+    --------
+    >>> label = np.zeros((32, 32), dtype=np.uint8)
+    >>> label[10:22, 8:20] = 1
+    >>> noisy = listing_2(label, a=0.03, rng=1)
+    >>> noisy.shape, noisy.dtype
+    ((32, 32), dtype('float64'))
+    """
+    _numpy("label", label)
+    label = check_label("label", label)
+    return listing_2_warp(label, listing_2_field(label.shape, a, rng, b))
+
+
+def listing_3(m: np.ndarray) -> float:
+    r"""Compute the Dice-optimal threshold as Listing 3 does: sort all voxels, take the best of all prefixes.
+
+    .. math:: t = \frac12 \max_k \frac{2 \sum_{i \le k} m_{(i)}}{k + \sum_i m_i},\qquad m_{(1)} \ge m_{(2)} \ge \dots
+
+    For comparison only: `noisyseg.dice_threshold` computes the same supremum without sorting, in float64 whatever the
+    dtype of `m`. Book: chapter "Errata".
+
+    Parameters
+    ----------
+    m : numpy.ndarray
+        Marginal with values in [0, 1], any shape with at least one voxel, any real dtype, which is kept: the running
+        sum is made in it, as in print.
+
+    Returns
+    -------
+    float
+        The threshold t. 0 for an all-zero marginal, as printed, so that ``m >= t`` is the whole image there; the
+        optimum is empty.
+
+    Raises
+    ------
+    ValueError
+        If `m` is a tensor, empty or has a NaN or a value outside [0, 1].
+
+    Notes
+    -----
+    Deviation: the printed function goes on to return ``m >= t`` as floats. In float16 its sums overflow above 65504,
+    of which NumPy warns.
+
+    Examples
+    --------
+    >>> listing_3(np.array([1.0, 0.5, 0.5, 0.0]))
+    0.4
+    """
+    _numpy("m", m)
+    m = check_array("m", m)
+    check_unit_block("m", m, m.shape)
+    falling = np.flip(np.sort(m, axis=None))
+    scores = 2 * np.cumsum(falling) / (np.sum(m) + np.arange(1, falling.size + 1))
+    return float(np.max(scores) / 2)

@@ -1,0 +1,373 @@
+"""Losses, the training loop, checkpoint and resume (paper, sections 3.2 and 5.3; book chapter *The experiment*).
+
+An epoch is a function of the state before it and of ``(training_seed, epoch)``: order and augmentation of epoch k come
+from a generator seeded with both. A run that is killed and resumed from the last finished epoch therefore ends with the
+same bits as one that was not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import math
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from reproduction.config import RunConfig
+from reproduction.network.augment import augment
+from reproduction.network.unet import UNet
+from reproduction.paths import atomic_write
+
+
+def cross_entropy_loss(logits: Tensor, label: Tensor) -> Tensor:
+    """Binary cross-entropy of ``sigmoid(logits)``, mean over voxels and batch (Definition 1 with m = label).
+
+    Examples
+    --------
+    >>> round(float(cross_entropy_loss(torch.zeros(1, 1, 2, 2, 2), torch.ones(1, 1, 2, 2, 2))), 4)
+    0.6931
+    """
+    return functional.binary_cross_entropy_with_logits(logits, label)
+
+
+def soft_dice_loss(logits: Tensor, label: Tensor) -> Tensor:
+    """Soft-Dice 1 - 2 sum(c l) / (sum c + sum l) with c = sigmoid(logits), image by image, mean over the batch.
+
+    Definition 2 with m = label, without smoothing terms.
+
+    Examples
+    --------
+    >>> round(float(soft_dice_loss(torch.zeros(1, 1, 2, 2, 2), torch.ones(1, 1, 2, 2, 2))), 4)
+    0.3333
+    """
+    c = torch.sigmoid(logits).flatten(1)
+    label = label.flatten(1)
+    # The clamp only matters where every probability underflows to 0 and the label is empty.
+    total = (c.sum(1) + label.sum(1)).clamp_min(torch.finfo(c.dtype).tiny)
+    return (1 - 2 * (c * label).sum(1) / total).mean()
+
+
+LOSS_FUNCTIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"ce": cross_entropy_loss, "sd": soft_dice_loss}
+
+
+def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
+    """Arithmetic of the network: ``auto`` is bfloat16 where the processor has instructions for it.
+
+    Weights, losses and optimiser stay in float32 in any case.
+
+    Examples
+    --------
+    >>> resolve_precision("float32", torch.device("cpu"))
+    torch.float32
+    """
+    if precision == "auto":
+        cpu = torch.cpu.get_capabilities()
+        fast = (
+            torch.cuda.is_bf16_supported() if device.type == "cuda" else cpu.get("avx512_bf16") or cpu.get("amx_bf16")
+        )
+        precision = "bfloat16" if fast else "float32"
+    return {"float32": torch.float32, "bfloat16": torch.bfloat16}[precision]
+
+
+@contextmanager
+def reproducible(threads: int) -> Iterator[None]:
+    """Fixed thread count and deterministic kernels inside, the caller's settings again afterwards."""
+    before = (torch.get_num_threads(), torch.get_deterministic_debug_mode(), torch.backends.cudnn.benchmark)
+    # cuBLAS needs this to be deterministic; it is read when the first handle is made.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.set_num_threads(threads)
+    # As use_deterministic_algorithms(True, warn_only=True), but that imports torch's compiler: seconds a run.
+    torch.set_deterministic_debug_mode("warn")
+    torch.backends.cudnn.benchmark = False
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before[0])
+        torch.set_deterministic_debug_mode(before[1])
+        torch.backends.cudnn.benchmark = before[2]
+
+
+@dataclass
+class Trainer:
+    """Trains one network; what it is given decides the result, bit for bit.
+
+    Parameters
+    ----------
+    config
+        All numbers.
+    images, labels : tensors (cases, 1, x, y, z)
+        Normalised images in float32, (noisy) labels in uint8. The images may also be an :class:`ImageStack`.
+    device
+        Where to train. On a GPU images and labels are kept in its memory if they take up at most half of what is free.
+
+    Examples
+    --------
+    See the template ``notebooks/templates/training_run.ipynb``.
+    """
+
+    config: RunConfig
+    images: Tensor | ImageStack
+    labels: Tensor
+    device: torch.device
+
+    def __post_init__(self) -> None:
+        if self.images.shape != self.labels.shape or self.images.ndim != 5 or len(self.images) == 0:
+            raise ValueError(
+                f"images have shape {tuple(self.images.shape)} and labels {tuple(self.labels.shape)}; "
+                "expected one shape (cases, 1, x, y, z) with at least one case"
+            )
+        config = self.config
+        torch.manual_seed(config.training_seed)
+        self.dtype = resolve_precision(config.precision, self.device)
+        layout = torch.channels_last_3d if config.channels_last else torch.contiguous_format
+        network = UNet(config.features, fast=config.fast_layers).to(self.device)
+        network.to(memory_format=layout)  # pyright: ignore[reportCallIssue]  (torch's stubs lack this overload)
+        if config.prior_bias:
+            # Outputs start at the share of foreground: cross-entropy else takes hundreds of steps to get there.
+            voxels = self.labels.numel()
+            share = min(max(int(torch.count_nonzero(self.labels)), 1), voxels - 1) / voxels
+            assert network.head.bias is not None
+            torch.nn.init.constant_(network.head.bias, math.log(share / (1 - share)))
+        self.model: nn.Module = network
+        self.layout = layout
+        self.optimiser = torch.optim.Adam(
+            self.model.parameters(), lr=config.learning_rate, weight_decay=config.l2_weight, fused=True
+        )
+        self.scheduler: Any
+        if config.schedule == "plateau":
+            self.scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
+                self.optimiser,
+                mode="max",
+                factor=config.plateau_factor,
+                patience=config.plateau_patience,
+                threshold=0.0,  # any gain is one; torch's relative threshold is wrong for a merit below 0
+                threshold_mode="abs",
+            )
+        else:
+            self.scheduler = torch.optim.lr_scheduler.LambdaLR(
+                self.optimiser, lambda epoch: 0.5 * (1 + math.cos(math.pi * epoch / config.epochs))
+            )
+        self._pairs = self._near()
+        self.epoch = 0
+        self.best_merit = -math.inf
+        self.best_epoch = -1
+        self.best_weights: dict[str, Tensor] = {}
+        self.history: list[dict[str, float]] = []
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Network output in float32 for a batch of images (batch, 1, x, y, z)."""
+        images = images.to(self.device, memory_format=self.layout)
+        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+            return self.model(images).float()
+
+    def run_epoch(self) -> dict[str, float]:
+        """Train for one epoch and return its record: epoch, train_loss, train_dice, lr.
+
+        ``train_loss`` and ``train_dice`` (Dice of the outputs at 1/2) are means over the training pairs as they came
+        by. ``config.select`` says which of the two selects the model and drives the plateau schedule. The paper takes
+        the metric. For cross-entropy under strong noise that is a poor guide: its masks at 1/2 are too small.
+        """
+        config = self.config
+        rng = np.random.default_rng([config.training_seed, self.epoch])
+        order = rng.permutation(len(self.images))
+        self.model.train()
+        lr = self.optimiser.param_groups[0]["lr"]
+        losses, scores = [], []
+        for start in range(0, len(order), config.batch_size):
+            images, labels = self._batch(order[start : start + config.batch_size], rng)
+            logits = self.logits(images)
+            loss = LOSS_FUNCTIONS[config.loss](logits, labels)
+            self.optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            self.optimiser.step()
+            # Read at the end of the epoch: a GPU would have to be waited for.
+            losses.append((loss.detach(), len(images)))
+            scores.append(_dice_at_half(logits.detach(), labels))
+        record = {
+            "epoch": self.epoch,
+            "train_loss": sum(float(loss) * count for loss, count in losses) / len(order),
+            "train_dice": float(torch.cat(scores).cpu().double().mean()),
+            "lr": lr,
+        }
+        if not math.isfinite(record["train_loss"]):
+            raise FloatingPointError(
+                f"epoch {self.epoch}: the training loss is {record['train_loss']}; lower learning_rate"
+            )
+        merit = record["train_dice"] if config.select == "dice" else -record["train_loss"]
+        self.scheduler.step(*([merit] if config.schedule == "plateau" else []))
+        if merit > self.best_merit:
+            self.best_merit, self.best_epoch = merit, self.epoch
+            self.best_weights = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
+        self.epoch += 1
+        self.history.append(record)
+        return record
+
+    def _batch(self, indices: np.ndarray, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        config = self.config
+        numbers = (config.augment_probability, config.shift, config.rotation_deg, config.smoothing_voxels)
+        stack, masks = self._pairs
+        pairs = [
+            augment(stack[i].to(self.device), masks[i].to(self.device).float(), rng, *numbers) for i in indices.tolist()
+        ]
+        return torch.stack([image for image, _ in pairs]), torch.stack([label for _, label in pairs])
+
+    def _near(self) -> tuple[Tensor | ImageStack, Tensor]:
+        """Images and labels where training reads them: in the GPU's memory if there is one and they fit, else here."""
+        if self.device.type == "cuda":
+            free, _ = torch.cuda.mem_get_info(self.device)
+            if 5 * self.labels.numel() <= free // 2:  # float32 and uint8
+                # One by one: for a moment, a list of them beside their stack would take twice the memory.
+                first = self.images[0].to(self.device)
+                images = first.new_empty(tuple(self.images.shape))
+                images[0] = first
+                for k in range(1, len(images)):
+                    images[k] = self.images[k].to(self.device)
+                return images, self.labels.to(self.device)
+        return self.images, self.labels
+
+    @torch.no_grad()
+    def probabilities(self, images: Tensor | ImageStack) -> Tensor:
+        """Soft segmentations c (cases, x, y, z), float32, of the epoch that ``config.select`` chose."""
+        last = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
+        if self.best_weights:
+            self.model.load_state_dict(self.best_weights)
+        self.model.eval()
+        # Case by case: the result of a case must not depend on which others are beside it.
+        maps = [torch.sigmoid(self.logits(image[None]))[0, 0].cpu() for image in images]
+        self.model.load_state_dict(last)
+        return torch.stack(maps)
+
+    def save(self, path: str | os.PathLike[str], **facts: str) -> None:
+        """Write the whole state (weights, optimiser, schedule, random state, history), atomically.
+
+        ``facts`` are stored along and must be given again to :meth:`load`.
+        """
+        state = {
+            "config_hash": self.config.hash,
+            "facts": facts,
+            "dtype": str(self.dtype),
+            "epoch": self.epoch,
+            "model": self.model.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "scheduler": {k: v for k, v in self.scheduler.state_dict().items() if k != "lr_lambdas"},
+            "torch_rng": torch.get_rng_state(),
+            "best": {"merit": self.best_merit, "epoch": self.best_epoch, "weights": self.best_weights},
+            "history": self.history,
+        }
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        content = buffer.getvalue()
+        # The digest closes the file: torch itself does not notice a changed weight.
+        atomic_write(path, content + hashlib.sha256(content).digest())
+
+    def load(self, path: str | os.PathLike[str], **facts: str) -> None:
+        """Go back to a state that :meth:`save` wrote, and to its arithmetic where ``config.precision`` is ``auto``.
+
+        Raises
+        ------
+        ValueError
+            If the file is damaged, or belongs to another configuration, data set or arithmetic.
+        """
+        stored = Path(path).read_bytes()
+        content, digest = stored[:-32], stored[-32:]
+        if hashlib.sha256(content).digest() != digest:
+            raise ValueError(f"{path} is damaged or truncated; delete it to train this run from the start")
+        state = torch.load(io.BytesIO(content), weights_only=True, map_location=self.device)
+        here = {"config_hash": self.config.hash, "dtype": str(self.dtype), "facts": facts}
+        there = {name: state.get(name) for name in here}
+        if self.config.precision == "auto":  # a run goes on as it began, also on a machine that would begin otherwise
+            here["dtype"] = there["dtype"]
+        if here != there:
+            raise ValueError(
+                f"{path} belongs to another run: it has {there}, this run has {here}; delete it to start over"
+            )
+        self.dtype = getattr(torch, here["dtype"].removeprefix("torch."))
+        self.model.load_state_dict(state["model"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.scheduler.load_state_dict({**state["scheduler"], **self._lambdas()})
+        torch.set_rng_state(state["torch_rng"].cpu())
+        self.epoch, self.history = state["epoch"], state["history"]
+        best = state["best"]
+        self.best_merit, self.best_epoch, self.best_weights = best["merit"], best["epoch"], best["weights"]
+
+    def _lambdas(self) -> dict[str, list[None]]:
+        # LambdaLR keeps a list of its functions' own states: a plain function has none.
+        return {"lr_lambdas": [None]} if self.config.schedule == "cosine" else {}
+
+
+def _dice_at_half(logits: Tensor, labels: Tensor) -> Tensor:
+    """Dice of {c >= 1/2} and label for every image of a batch; 1 where both are empty."""
+    mask = (logits >= 0).flatten(1)
+    label = labels.flatten(1) > 0.5
+    total = mask.sum(1) + label.sum(1)
+    both = (mask & label).sum(1)
+    return torch.where(total > 0, 2 * both / total.clamp_min(1), 1.0)
+
+
+def normalise(images: Sequence[np.ndarray], config: RunConfig) -> Tensor:
+    """Stack images (x, y, z) to (cases, 1, x, y, z) and bring intensities to the network's range, linearly.
+
+    The result is (image - ``intensity_offset``) / ``intensity_scale``: nothing is cut off.
+    """
+    stack = np.stack(images, dtype=np.float32, casting="unsafe")
+    stack -= np.float32(config.intensity_offset)
+    stack /= np.float32(config.intensity_scale)
+    return torch.from_numpy(stack)[:, None]
+
+
+class ImageStack:
+    """Images that are normalised one by one, when they are asked for: a tensor (cases, 1, x, y, z) to whoever indexes.
+
+    The arrays stay what and where they are. Those of :func:`load_packed` are maps of a file, so
+    that all processes of a machine share one copy, and the size of a data set is not limited by its memory.
+
+    Parameters
+    ----------
+    images
+        Arrays (x, y, z) of one shape.
+    config
+        Has ``intensity_offset`` and ``intensity_scale``, see :func:`normalise`, which gives the same bits.
+
+    Raises
+    ------
+    ValueError
+        If the arrays differ in shape, or there is none.
+
+    Examples
+    --------
+    >>> from reproduction.config import Preset
+    >>> config = Preset.load("quick").run(organ="aorta", a=0.02, loss="ce")
+    >>> stack = ImageStack([np.full((2, 2, 2), 100, np.float32), np.zeros((2, 2, 2), np.float32)], config)
+    >>> stack.shape, stack[0].shape, float(stack[0].max())
+    ((2, 1, 2, 2, 2), torch.Size([1, 2, 2, 2]), 0.5)
+    """
+
+    def __init__(self, images: Sequence[np.ndarray], config: RunConfig) -> None:
+        shapes = sorted({image.shape for image in images})
+        if len(shapes) != 1:
+            raise ValueError(f"images have the shapes {shapes}; expected at least one image, and one shape for all")
+        self.images = list(images)
+        self.config = config
+        self.shape = (len(self.images), 1, *shapes[0])
+        self.ndim = len(self.shape)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, key: int | slice) -> Tensor:
+        """One image (1, x, y, z), or a tensor (some, 1, x, y, z) of a slice of them."""
+        if isinstance(key, slice):
+            return normalise(self.images[key], self.config)
+        return normalise([self.images[key]], self.config)[0]
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return (self[k] for k in range(len(self)))

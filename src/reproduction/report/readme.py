@@ -1,0 +1,92 @@
+"""The README's figure and table, made from the stored results: no number there is typed by hand."""
+
+from __future__ import annotations
+
+import io
+import re
+
+from reproduction.figures.theory import plot_dice_over_noise
+from reproduction.paths import atomic_write, project_root
+from reproduction.runs.statistics import empty_trainings, seeds_of
+from reproduction.runs.tables import Results, load_results
+from reproduction.scoring.scores import METHODS
+
+PRESET = "hippocampus"
+FIGURE = "book/_static/dice_over_noise.png"
+
+
+def markdown_table(results: Results, score: str = "dice_noisy") -> str:
+    """Mean of a score with its 95 % interval, a row for every organ and a, as a Markdown table.
+
+    Examples
+    --------
+    >>> print(markdown_table(load_results("hippocampus")).splitlines()[0])
+    | organ | a | CE(0) | SD(0) | CE(*) | ceiling |
+    """
+    columns = ["organ", "a", *METHODS, "ceiling"]
+    lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
+    for _, group in results.summary.groupby(["organ", "a"], sort=False):
+        organ, a = group["organ"].iloc[0], group["a"].iloc[0]
+        rows = group.set_index("method")
+        cells = [
+            f"{rows.at[m, score]:.3f} [{rows.at[m, f'{score}_lo']:.3f}, {rows.at[m, f'{score}_hi']:.3f}]"
+            for m in METHODS
+        ]
+        lines.append("| " + " | ".join([str(organ), f"{a:.2f}", *cells, f"{group['ceiling'].iloc[0]:.3f}"]) + " |")
+    return "\n".join(lines)
+
+
+def short_commits(commits: str) -> str:
+    """The commits of a provenance, which are joined by blanks, in twelve digits each.
+
+    Examples
+    --------
+    >>> short_commits("0123456789abcdef fedcba9876543210-dirty")
+    '0123456789ab, fedcba987654 (modified)'
+    """
+    return ", ".join(commit[:12] + (" (modified)" if commit.endswith("-dirty") else "") for commit in commits.split())
+
+
+def readme_text(text: str, results: Results) -> str:
+    """``text`` with what stands between the markers ``<!-- figure -->`` and ``<!-- table -->`` and their ends replaced.
+
+    Raises
+    ------
+    ValueError
+        If a marker is missing.
+    """
+    cases = results.cases["case"].nunique()
+    commit = results.provenance["commit"]
+    alt = "Mean test Dice against the noise strength for CE(0), SD(0) and CE(*), with 95 % intervals and the ceiling"
+    seeds = len(seeds_of(results.cases))
+    by = "network that did not see it"
+    if seeds > 1:
+        by = f"networks that did not see it (mean over {seeds} training seeds)"
+    caption = (
+        f"Mean Dice against the noisy label over {cases} cases, each scored by the {by}, and the ceiling: the highest "
+        f"mean that any method can reach, up to a small covariance term; preset `{PRESET}`, 95 % bootstrap intervals, "
+        f"from [results/{PRESET}](results/{PRESET}/provenance.json) (commit {short_commits(commit)})."
+    )
+    caption = " ".join([caption, *empty_trainings(results.cases)])
+    parts = {"figure": f"![{alt}]({FIGURE})", "table": f"{markdown_table(results)}\n\n{caption}"}
+    for name, content in parts.items():
+        pattern = rf"<!-- {name} -->.*?<!-- /{name} -->"
+        if not re.search(pattern, text, flags=re.DOTALL):
+            raise ValueError(f"README.md has no <!-- {name} --> … <!-- /{name} -->")
+        block = f"<!-- {name} -->\n{content}\n<!-- /{name} -->"
+        text = re.sub(pattern, lambda _match, block=block: block, text, flags=re.DOTALL)
+    return text
+
+
+def update_readme() -> None:
+    """Bring README.md and its figure in step with the stored results."""
+    results = load_results(PRESET)
+    root = project_root()
+    buffer = io.BytesIO()
+    plot_dice_over_noise(results.summary).savefig(buffer, format="png", dpi=150, metadata={"Software": None})
+    atomic_write(root / FIGURE, buffer.getvalue())
+    atomic_write(root / "README.md", readme_text((root / "README.md").read_text(), results))
+
+
+if __name__ == "__main__":
+    update_readme()

@@ -1,0 +1,1 @@
+"""Runs: one training, its folder and record, and grids of them."""

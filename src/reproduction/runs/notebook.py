@@ -1,0 +1,131 @@
+"""Batch: data sets, and one notebook by papermill (book chapter *Reproduce*); the grid is :mod:`reproduction.runs.grid`."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from reproduction.config import POINT, Preset, RunConfig, is_done
+from reproduction.data import hippocampus
+from reproduction.data.phantoms import cases as phantom_set
+from reproduction.data.totalsegmentator import patches as totalsegmentator
+from reproduction.data.cases import CaseSet
+from reproduction.runs.gpus import case_count
+from reproduction.paths import atomic_write, project_root
+
+
+class BatchError(RuntimeError):
+    """A step of a batch failed; the message is for the person who started it."""
+
+
+def prepare_data(
+    preset: Preset, data: str | os.PathLike[str], source: str | None, report: Callable[[str], None] = print
+) -> list[CaseSet]:
+    """Make the data sets that a preset needs, below ``data``; finished ones are opened.
+
+    A set with fewer cases than the preset means, made so by a person, is taken; ``report`` is told.
+    """
+    sets = {}
+    for config in preset.runs():
+        if config.data_folder in sets:
+            continue
+        folder = Path(data) / config.data_folder
+        if config.dataset == "totalsegmentator":
+            # A finished folder is taken as it is, whichever version of the data set it was cut from.
+            there = CaseSet(folder) if (folder / "manifest.json").is_file() else None
+            whole = there is not None and not there.missing()
+            made = there if there is not None and whole else totalsegmentator.prepare(folder, source)
+            counts = {organ: len(made.entries(organ)) for organ in made.manifest["organs"]}
+            if min(counts.values()) < case_count(config):
+                listed = ", ".join(f"{count} {organ}" for organ, count in counts.items())
+                report(f"{folder} holds {listed}; the preset {preset.name} means {case_count(config)} of each")
+            sets[config.data_folder] = made
+        elif config.dataset == "hippocampus":
+            sets[config.data_folder] = hippocampus.prepare(folder, source)
+        else:
+            numbers = (config.phantom_size, config.phantom_cases, config.phantom_seed)
+            sets[config.data_folder] = phantom_set.prepare(folder, *numbers)
+    return list(sets.values())
+
+
+def execute_notebook(template: str, target: str | os.PathLike[str], parameters: dict[str, Any]) -> None:
+    """Execute ``notebooks/templates/<template>.ipynb`` with papermill, in a kernel of its own, as ``target``.
+
+    What the notebook prints appears on standard error as it comes. ``target`` is the record: it is there, with the
+    error in it, also when a cell fails.
+
+    Raises
+    ------
+    BatchError
+        If a parameter is unknown, a cell raises (its error in one line, and where the notebook is), or the kernel dies.
+    """
+    import papermill
+    from nbclient.exceptions import DeadKernelError
+    from papermill.exceptions import PapermillExecutionError
+
+    path = project_root() / "notebooks" / "templates" / f"{template}.ipynb"
+    known = papermill.inspect_notebook(str(path))
+    unknown = sorted(set(parameters) - set(known))
+    if unknown:
+        raise BatchError(f"{template}.ipynb has no parameter {unknown[0]!r}; it has {', '.join(known)}")
+    Path(target).parent.mkdir(parents=True, exist_ok=True)
+    for part in Path(target).parent.glob(f"{Path(target).stem}.*.part.ipynb"):  # of processes that were killed
+        pid = part.name.split(".")[-3]
+        if pid.isdecimal() and not psutil.pid_exists(int(pid)):
+            part.unlink(missing_ok=True)
+    temporary = Path(target).with_suffix(f".{os.getpid()}.part.ipynb")
+    where = f"notebook: {Path(target).resolve()}"
+    try:
+        with warnings.catch_warnings():
+            # nbformat's and jupyter_client's own deprecations are no business of the person at the terminal.
+            warnings.simplefilter("ignore")
+            papermill.execute_notebook(
+                str(path),
+                str(temporary),
+                parameters,
+                kernel_name="python3",
+                progress_bar=False,
+                stdout_file=sys.stderr,
+                cwd=str(Path.cwd()),
+                extra_arguments=["--log-level=CRITICAL"],
+            )
+    except PapermillExecutionError as error:
+        raise BatchError(f"{error.ename}: {' '.join(str(error.evalue).split())} ({where})") from error
+    except DeadKernelError as error:
+        raise BatchError(f"the process of {template}.ipynb died: killed, or out of memory ({where})") from error
+    finally:
+        if temporary.exists():
+            os.replace(temporary, target)
+
+
+def data_digest(data: str | os.PathLike[str], config: RunConfig) -> str | None:
+    """Digest of a run's data set, None where it has not been made."""
+    folder = Path(data) / config.data_folder
+    return CaseSet(folder).digest if (folder / "manifest.json").is_file() else None
+
+
+def run_notebook(preset: str, config: RunConfig, name: str, data: str, runs: str) -> Path:
+    """Execute one training run through its notebook; return the run's folder."""
+    folder = Path(runs) / name / config.folder
+    if is_done(folder, config, data_digest(data, config)):
+        return folder  # its notebook is the record of the training, and a second one would be empty
+    point = {axis: getattr(config, axis) for axis in POINT}
+    folder.mkdir(parents=True, exist_ok=True)
+    # The kernel inherits these: runs side by side do not fight for cores, and sums are added up in one order.
+    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[variable] = str(config.threads)
+    try:
+        execute_notebook("training_run", folder / "run.ipynb", {"preset": preset, **point, "data": data, "runs": runs})
+    except (BatchError, OSError) as error:
+        # Also failures outside execute(), such as a kernel that died, are then seen by `python -m reproduction status`.
+        with suppress(OSError):  # on a full disk the error itself matters more than its record
+            atomic_write(folder / "failure.txt", f"{' '.join(str(error).split())}\n")
+        raise
+    return folder

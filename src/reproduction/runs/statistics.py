@@ -1,0 +1,197 @@
+"""Means, intervals and paired differences over cases, and their spread over training seeds.
+
+Intervals are over cases. Where cells were trained with several seeds, the scores of a case are averaged over the seeds
+first, so an interval says what other cases would have given, for the mean of the trainings that there are. What
+another training would have given is shown beside it: the standard deviation over seeds of the cell's mean
+(``<x>_seed_sd``, with the number of ``seeds``; tables of a single seed lack these columns). Book chapter *The
+experiment*.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, cast
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from reproduction.config import SEED_AXIS
+from reproduction.scoring.scores import DIFFERENCES, FURTHER_DIFFERENCES, SCORES, bootstrap_interval
+from reproduction.text import interval, short
+
+QUANTITIES = (*SCORES, "ceiling", "ceiling_mc", "volume_ratio", "threshold")
+
+
+def seeds_of(cases: pd.DataFrame) -> list[int]:
+    """Training seeds of a table of cases; empty where it does not tell them, because there is one only.
+
+    Examples
+    --------
+    >>> seeds_of(pd.DataFrame({"case": ["x", "y"]})), seeds_of(pd.DataFrame({"training_seed": [2, 1, 2]}))
+    ([], [1, 2])
+    """
+    return sorted(cases[SEED_AXIS].unique().tolist()) if SEED_AXIS in cases else []
+
+
+def _by_seed(rows: pd.DataFrame, name: str, seeds: list[int], where: str) -> NDArray[np.float64]:
+    """Values (cases, seeds) of one column of one cell and method; with several seeds, each case must have them all."""
+    if len(seeds) > 1:
+        rows = rows.sort_values(["case", SEED_AXIS])
+        twice = rows.loc[rows.duplicated(["case", SEED_AXIS]), ["case", SEED_AXIS]].to_numpy()
+        if len(twice):
+            raise ValueError(f"{where}: {twice[0][0]} was scored twice with seed {twice[0][1]}")
+        if len(rows) != len(seeds) * rows["case"].nunique():
+            raise ValueError(f"{where}: not every case was scored with every training seed of {seeds}")
+    return rows[name].to_numpy(dtype=np.float64).reshape(-1, max(len(seeds), 1))
+
+
+def _seed_sd(values: NDArray[np.float64]) -> float:
+    """Standard deviation, over seeds, of the mean over cases."""
+    return float(np.std(values.mean(axis=0), ddof=1))
+
+
+def summarise(cases: pd.DataFrame) -> pd.DataFrame:
+    """Mean over cases, with 95 % bootstrap interval, of every quantity for each organ, a and method.
+
+    ``volume_ratio`` is the volume of the mask over the expected volume of the label, sum(m). Runs without samples for
+    the ceiling (``ceiling_samples: 0``) have no ``ceiling_mc``: it stays NaN. With several training seeds (a column
+    ``training_seed``) a case counts once, with its mean over the seeds, and there are the columns ``seeds`` and, for
+    each quantity, ``<x>_seed_sd``: the standard deviation (n - 1) over the seeds of the cell's mean.
+
+    Raises
+    ------
+    ValueError
+        If a value is not finite, or a case lacks one of several seeds; where.
+
+    Examples
+    --------
+    >>> row = {"organ": "o", "a": 0.0, "case": "x", "method": "CE(0)", "threshold": 0.5}
+    >>> row |= {"volume": 2, "volume_marginal": 4.0}
+    >>> row |= dict.fromkeys(("dice_noisy", "dice_clean", "dice_marginal", "ceiling", "ceiling_mc"), 1.0)
+    >>> summarise(pd.DataFrame([row])).loc[0, ["n", "dice_noisy", "volume_ratio"]].tolist()
+    [1.0, 1.0, 0.5]
+    >>> twice = [row | {"training_seed": 1}, row | {"training_seed": 2, "dice_noisy": 0.8}]
+    >>> summarise(pd.DataFrame(twice)).loc[0, ["n", "seeds", "dice_noisy", "dice_noisy_seed_sd"]].round(4).tolist()
+    [1.0, 2.0, 0.9, 0.1414]
+    """
+    cases = cases.assign(volume_ratio=cases["volume"] / cases["volume_marginal"])
+    seeds = seeds_of(cases)
+    rows = []
+    for key, group in cases.groupby(["organ", "a", "method"], sort=False):
+        organ, a, method = cast(tuple[str, float, str], key)
+        where = f"{organ}, a = {a}, {method}"
+        row: dict[str, Any] = {"organ": organ, "a": a, "method": method}
+        for name in QUANTITIES:
+            values = _by_seed(group, name, seeds, where)
+            row["n"] = len(values)
+            row |= {"seeds": len(seeds)} if len(seeds) > 1 else {}
+            interval = (math.nan,) * 3
+            if name != "ceiling_mc" or not np.isnan(values).all():
+                try:
+                    interval = bootstrap_interval(values.mean(axis=1))
+                except ValueError as error:
+                    raise ValueError(f"{where}, {name}: {error}") from error
+            row[name], row[f"{name}_lo"], row[f"{name}_hi"] = interval
+            row |= {f"{name}_seed_sd": _seed_sd(values)} if len(seeds) > 1 else {}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def paired_differences(cases: pd.DataFrame) -> pd.DataFrame:
+    """Mean paired difference over cases, with 95 % bootstrap interval, for each organ, a, pair of methods and score.
+
+    The pairs are the three of the paper's methods and, where both of a pair were scored, those of the further rules
+    (``DIFFERENCES`` and ``FURTHER_DIFFERENCES`` in ``evaluate.py``). With several training seeds, networks of one seed
+    are paired, the differences of a case are averaged over the seeds, and there are the columns ``seeds`` and
+    ``seed_sd``: the standard deviation (n - 1) over the seeds of the mean difference.
+
+    Raises
+    ------
+    ValueError
+        If the two methods of a pair were not scored on the same cases, or a case was scored twice.
+    """
+    seeds = seeds_of(cases)
+    index = ["case", SEED_AXIS] if len(seeds) > 1 else ["case"]
+    rows = []
+    for key, group in cases.groupby(["organ", "a"], sort=False):
+        organ, a = cast(tuple[str, float], key)
+        where = f"{organ}, a = {a}"
+        twice = group.loc[group.duplicated([*index, "method"]), ["method", "case"]].to_numpy()
+        if len(twice):
+            raise ValueError(f"{where}: {twice[0][0]} was scored twice on {twice[0][1]}")
+        ordered, methods = group.sort_values(index), set(group["method"])
+        pairs = [*DIFFERENCES, *(pair for pair in FURTHER_DIFFERENCES if methods.issuperset(pair))]
+        for first, second in pairs:
+            both = [ordered.loc[ordered["method"] == method] for method in (first, second)]
+            same = len(both[0]) and both[0][index].to_numpy().tolist() == both[1][index].to_numpy().tolist()
+            if not same or any(part[list(SCORES)].isna().to_numpy().any() for part in both):
+                raise ValueError(f"{where}: {first} and {second} were not scored on the same cases")
+            for score in SCORES:
+                left, right = (_by_seed(part, score, seeds, where) for part in both)
+                gains = left - right
+                mean, low, high = bootstrap_interval(gains.mean(axis=1))
+                name = f"{first}-{second}"
+                rows.append({"organ": organ, "a": a, "difference": name, "score": score, "n": len(gains)})
+                rows[-1].update(mean=mean, lo=low, hi=high)
+                rows[-1].update({"seeds": len(seeds), "seed_sd": _seed_sd(gains)} if len(seeds) > 1 else {})
+    return pd.DataFrame(rows)
+
+
+def empty_trainings(cases: pd.DataFrame) -> list[str]:
+    """Say of which trainings every mask is empty, and what the mean Dice of the other trainings of the cell is.
+
+    Where a network trained with cross-entropy nowhere gives more than 1/2, its masks at 1/2 have no voxel and the Dice
+    with any label that is not empty is 0. One such training moves the mean of its cell by far more than any interval
+    over cases tells, so it is said wherever that mean is shown.
+
+    Parameters
+    ----------
+    cases
+        As in ``cases.csv``: at least ``organ, a, fold, case, method, volume, dice_noisy``, and ``training_seed`` where
+        there are several.
+
+    Returns
+    -------
+    list of str
+        One sentence for each organ, a and method that has such a training, with what CE(*) makes of the same maps;
+        empty where none has, or there are no cases.
+
+    Examples
+    --------
+    >>> row = {"organ": "aorta", "a": 0.03, "case": "x", "method": "CE(0)", "fold": 0, "volume": 0, "dice_noisy": 0.0}
+    >>> other = {**row, "case": "y", "fold": 1, "volume": 5, "dice_noisy": 0.5}
+    >>> for part in empty_trainings(pd.DataFrame([row, other]))[0].split("; "):
+    ...     print(part)
+    Aorta, a = .03, CE(0): in 1 of 2 trainings (fold 0: 1 case) every mask is empty
+    the mean of the others is .500 [.500, .500].
+    """
+    if cases.empty:
+        return []
+    axes = [SEED_AXIS, "fold"] if SEED_AXIS in cases else ["fold"]
+    sentences = []
+    for key, cell in cases.groupby(["organ", "a", "method"], sort=False):
+        organ, a, method = cast(tuple[str, float, str], key)
+        trainings: Any = cell.groupby(axes)["volume"].agg(["max", "size"])
+        empty = trainings[trainings["max"] == 0]
+        if not len(empty):
+            continue
+        names = {SEED_AXIS: "seed", "fold": "fold"}
+        told = []
+        for index, size in zip(empty.index, empty["size"], strict=True):
+            points = index if isinstance(index, tuple) else (index,)
+            training = ", ".join(f"{names[axis]} {point}" for axis, point in zip(axes, points, strict=True))
+            told.append(f"{training}: {size} case" + ("s" if size > 1 else ""))
+        others = cell[~cell.set_index(axes).index.isin(empty.index)]
+        rest = "there is no other"
+        if len(others):
+            means = cast(pd.Series, others.groupby("case")["dice_noisy"].mean()).to_numpy()
+            rest = f"the mean of the others is {interval(*bootstrap_interval(means))}"
+        same: Any = cases[(cases["organ"] == organ) & (cases["a"] == a) & (cases["method"] == "CE(*)")]
+        same = same[same.set_index(axes).index.isin(empty.index)]
+        if method == "CE(0)" and len(same):
+            rest += f", and CE(*), the same maps at the Dice threshold, has {short(same['dice_noisy'].mean())} there"
+        where = f"{organ.capitalize()}, a = {short(a, 2)}, {method}"
+        which = f"in {len(empty)} of {len(trainings)} trainings ({'; '.join(told)})"
+        sentences.append(f"{where}: {which} every mask is empty; {rest}.")
+    return sentences

@@ -1,0 +1,1 @@
+"""Thresholding rules and the scores of their masks."""

@@ -1,0 +1,166 @@
+"""Data sets made for a preset, notebooks run as batches, and what a failure leaves behind."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import papermill
+import pytest
+
+import tiny
+from reproduction.config import Preset
+from reproduction.runs import notebook as batch
+from reproduction.runs.grid import failures
+from reproduction.runs.notebook import BatchError, execute_notebook, prepare_data, run_notebook
+
+# jupyter_client and zmq speak of their own deprecations and of the event loop when a kernel is started.
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("my data")
+    tiny.make_data(folder)
+    return folder
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> Preset:
+    return tiny.make_preset(tmp_path / "tiny.yaml", None, **{**tiny.SMALL, "epochs": 2})
+
+
+def texts(notebook: Path) -> str:
+    """All stream output of a stored notebook."""
+    cells = nbformat.read(notebook, as_version=4).cells
+    return "".join(output.get("text", "") for cell in cells for output in cell.get("outputs", []))
+
+
+# notebooks
+
+
+def test_a_run_through_its_notebook(plan, data, tmp_path, capfd):
+    config = plan.run(loss="ce")
+    # Two unfinished records: of a process that is gone, and of one that is there.
+    gone, alive = (
+        tmp_path / "runs" / "tiny" / config.folder / f"run.{pid}.part.ipynb" for pid in (2**22 + 1, os.getppid())
+    )
+    gone.parent.mkdir(parents=True)
+    gone.touch()
+    alive.touch()
+    folder = run_notebook(str(tmp_path / "tiny.yaml"), config, plan.name, str(data), str(tmp_path / "runs"))
+    assert folder == tmp_path / "runs" / "tiny" / config.folder
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["config_hash"] == config.hash
+    # The executed notebook shows what the run said; so did the terminal, as it came.
+    assert f"{config.name}: epoch 2/2" in texts(folder / "run.ipynb")
+    assert f"{config.name}: epoch 2/2" in capfd.readouterr().err
+    notebook = nbformat.read(folder / "run.ipynb", as_version=4)
+    shown = notebook.cells[-1].outputs[0]["data"]["text/plain"]
+    assert "CE(0)" in shown and f"{metrics['scores']['CE(*)']:.4f}".rstrip("0") in shown
+    assert list(folder.glob("*.part*")) == [alive] and not (folder / "failure.txt").exists()
+    # Asked for again, the run is done, and the record of its training stays.
+    record = (folder / "run.ipynb").read_bytes()
+    run_notebook(str(tmp_path / "tiny.yaml"), config, plan.name, str(data), str(tmp_path / "runs"))
+    assert (folder / "run.ipynb").read_bytes() == record
+
+
+def test_a_failing_cell_leaves_the_notebook_and_one_line(plan, tmp_path):
+    config = plan.run(loss="sd")
+    with pytest.raises(BatchError, match=r"^FileNotFoundError: .*manifest\.json does not exist") as caught:
+        run_notebook(str(tmp_path / "tiny.yaml"), config, plan.name, str(tmp_path / "none"), str(tmp_path / "runs"))
+    folder = tmp_path / "runs" / "tiny" / config.folder
+    assert "\n" not in str(caught.value) and str(folder / "run.ipynb") in str(caught.value)
+    outputs = [o for cell in nbformat.read(folder / "run.ipynb", as_version=4).cells for o in cell.get("outputs", [])]
+    assert [o["ename"] for o in outputs if o["output_type"] == "error"] == ["FileNotFoundError"]
+    assert (folder / "failure.txt").read_text() == f"{caught.value}\n"
+    assert failures(plan, tmp_path / "runs") == [f"{config.name}: {caught.value}"]
+
+
+def test_a_kernel_that_dies_is_a_failure_too(plan, tmp_path, monkeypatch):
+    # A template of our own, in a root of our own: its first cell kills the kernel, as the system does without memory.
+    templates = tmp_path / "root" / "notebooks" / "templates"
+    templates.mkdir(parents=True)
+    (tmp_path / "root" / "workflow" / "presets").mkdir(parents=True)
+    names = ("preset", "organ", "a", "loss", "fold", "model", "training_seed", "data", "runs")
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    notebook = nbformat.v4.new_notebook(metadata={"kernelspec": kernel})
+    source = "\n".join(f"{name} = None" for name in names)
+    notebook.cells = [
+        nbformat.v4.new_code_cell(source, metadata={"tags": ["parameters"]}),
+        nbformat.v4.new_code_cell("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)"),
+    ]
+    nbformat.write(notebook, templates / "training_run.ipynb")
+    monkeypatch.setenv("NOISYSEG_ROOT", str(tmp_path / "root"))
+    config = plan.run(loss="ce")
+    with pytest.raises(BatchError, match=r"the process of training_run\.ipynb died"):
+        run_notebook(str(tmp_path / "tiny.yaml"), config, plan.name, "data", str(tmp_path / "runs"))
+    folder = tmp_path / "runs" / "tiny" / config.folder
+    assert "died: killed, or out of memory" in (folder / "failure.txt").read_text()
+    assert (folder / "run.ipynb").is_file() and not list(folder.glob("*.part*"))
+
+
+@pytest.mark.parametrize("template", ["training_run", "cell"])
+def test_an_unknown_parameter_is_refused_before_anything_runs(template, tmp_path):
+    with pytest.raises(BatchError, match=rf"{template}\.ipynb has no parameter 'epoch'; it has preset, organ, a"):
+        execute_notebook(template, tmp_path / "x.ipynb", {"preset": "smoke", "epoch": 3})
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("template", ["training_run", "cell"])
+def test_papermill_alone_is_refused_by_the_notebook(template, tmp_path, root):
+    """papermill only warns of a name that the template does not have: the notebook itself has to stop."""
+    source = root / "notebooks" / "templates" / f"{template}.ipynb"
+    with pytest.raises(papermill.PapermillExecutionError) as caught:
+        papermill.execute_notebook(str(source), str(tmp_path / "x.ipynb"), {"epochs": 3}, progress_bar=False)
+    assert caught.value.ename == "ValueError" and "notebook has the unknown key 'epochs'" in caught.value.evalue
+    executed = [cell for cell in nbformat.read(tmp_path / "x.ipynb", as_version=4).cells if cell.get("execution_count")]
+    assert len(executed) <= 3  # parameters, injected parameters, the check: nothing was trained
+
+
+# data
+
+
+def test_data_are_made_once_for_all_runs(tmp_path, monkeypatch):
+    calls: list[Any] = []
+    monkeypatch.setattr(batch.phantom_set, "prepare", lambda folder, *numbers: calls.append((folder, numbers)))
+    prepare_data(Preset.load("quick"), tmp_path, None)
+    numbers = tuple(Preset.load("quick").values[f"phantom_{name}"] for name in ("size", "cases", "seed"))
+    assert calls == [(tmp_path / "phantoms-{}-{}-{}".format(*numbers), numbers)]
+
+
+def test_the_source_reaches_the_data_script(tmp_path, monkeypatch):
+    calls: list[Any] = []
+    monkeypatch.setattr(batch.hippocampus, "prepare", lambda *arguments: calls.append(arguments))
+    prepare_data(Preset.load("hippocampus"), tmp_path, "somewhere")
+    assert calls == [(tmp_path / "hippocampus", "somewhere")]
+
+
+def test_the_ct_patches_are_cut_from_a_source_or_taken_as_they_are(tmp_path, monkeypatch):
+    preset, asked = Preset.load("paper"), []
+    cut = tiny.make_data(tmp_path / "cut", cases=12, seed=5)
+    monkeypatch.setattr(batch.totalsegmentator, "prepare", lambda *given: asked.append(given) or cut)
+    told: list[str] = []
+    assert prepare_data(preset, tmp_path, "archive.zip", told.append) == [cut]
+    assert told == [f"{tmp_path / 'totalsegmentator'} holds 12 hippocampus; the preset paper means 400 of each"]
+    assert asked == [(tmp_path / "totalsegmentator", "archive.zip")]
+    # A finished folder, of any version, is not cut again; one that lost a case is.
+    made = tiny.make_data(tmp_path)
+    made.folder.rename(tmp_path / "totalsegmentator")
+    (found,) = prepare_data(preset, tmp_path, None)
+    assert found.digest == made.digest and len(asked) == 1
+    next((tmp_path / "totalsegmentator" / "hippocampus").glob("*.npz")).unlink()
+    assert prepare_data(preset, tmp_path, None) == [cut] and asked[1] == (tmp_path / "totalsegmentator", None)
+
+
+def test_threads_of_a_run_are_those_of_its_preset(plan, tmp_path, monkeypatch):
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    for name in names:
+        monkeypatch.setenv(name, "7")
+    seen: list[dict[str, str]] = []
+    monkeypatch.setattr(batch, "execute_notebook", lambda *_: seen.append({name: os.environ[name] for name in names}))
+    run_notebook("tiny.yaml", plan.run(loss="ce"), "tiny", "data", str(tmp_path))
+    assert seen == [dict.fromkeys(names, "1")]
