@@ -168,7 +168,7 @@ def test_no_module_is_longer_than_400_lines(path: Path) -> None:
 
 
 def test_every_public_module_has_a_test_module() -> None:
-    """Tests mirror the packages: ``src/<package>/…/<name>.py`` has ``tests/<package>/test_<name>.py`` or its folder has."""
+    """Tests mirror the packages: ``src/<package>/…/<name>.py`` has ``tests/<package>/test_<name>.py``, or its room."""
     missing = []
     for path in modules():
         package, *parts = path.relative_to(ROOT / "src").with_suffix("").parts
