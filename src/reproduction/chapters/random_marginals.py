@@ -181,7 +181,7 @@ class SampledDice:
     @property
     def relative_sd(self) -> float:
         """Standard deviation of the volume over its mean."""
-        return float(self.volumes.std(ddof=1) / self.volumes.mean())
+        return float(self.volumes.std() / self.volumes.mean())
 
 
 def sample_dice(label: np.ndarray, noise: ns.GaussianDeformation, rng: int, size: int) -> SampledDice:
