@@ -27,8 +27,8 @@ def test_values_by_hand(measured):
     assert with_error(0.12345, 0.00201) == "0.123 (3)" and with_error(0.5, 0.01, "+") == "+0.500 (10)"
     assert first_value(measured, "A", "sd", "line") == "0.500 (11)"
     assert largest_deviation(measured, "A", "middle", lambda r: 1 - 2 * r) == "-0.150 (10)"
-    rows = select(measured, "A", "covariance", "middle", "corner")
-    assert deviation_in_errors(rows, 1 - 2 * rows["distance"]) == pytest.approx(15)
+    places = ["middle", "corner"]
+    assert deviation_in_errors(measured, "A", "covariance", places, lambda r: 1 - 2 * r) == pytest.approx(15)
 
 
 def test_rows_that_are_missing_are_named(measured):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -84,9 +84,12 @@ def largest_deviation(measured: pd.DataFrame, method: str, place: str, model: Ca
     return with_error(deviation[worst], rows["standard_error"][worst], "+")
 
 
-def deviation_in_errors(rows: pd.DataFrame, expected: Any) -> float:
-    """Return the largest distance of the values from what is expected, in standard errors."""
-    return float((abs(rows["value"] - expected) / rows["standard_error"]).max())
+def deviation_in_errors(
+    measured: pd.DataFrame, method: str, quantity: str, places: Sequence[str], model: Callable[[Any], Any]
+) -> float:
+    """Return the largest distance of the values at some places from a function of the distance, in standard errors."""
+    rows = select(measured, method, quantity, *places)
+    return float((abs(rows["value"] - model(rows["distance"])) / rows["standard_error"]).max())
 
 
 def plot_tools(measured: pd.DataFrame, model: Callable[[Any], Any]) -> Figure:
