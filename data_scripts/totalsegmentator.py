@@ -11,7 +11,6 @@ read again. Everything it does is in reproduction.data.totalsegmentator.patches.
 import argparse
 import sys
 
-from reproduction.data.totalsegmentator.http_range import Manners
 from reproduction.data.totalsegmentator.patches import CASES, DEFAULT, VERSIONS, examples, prepare
 
 
@@ -28,11 +27,10 @@ def main() -> int:
     add("--figure", metavar="FILE", help="only draw the cases at hand, from --out or --source, into this file")
     arguments = parser.parse_args()
     try:
-        manners = Manners(workers=arguments.workers)
         if arguments.figure:
             from reproduction.figures.views import plot_cases
 
-            cases = examples(arguments.out, arguments.source, arguments.version, manners)
+            cases = examples(arguments.out, arguments.source, arguments.version)
             plot_cases(cases).savefig(arguments.figure)
             print(f"{arguments.figure}: {', '.join(f'{organ} {case.id}' for organ, case in cases.items())}")
             return 0
@@ -42,7 +40,7 @@ def main() -> int:
             arguments.version,
             arguments.cases,
             arguments.partial,
-            manners=manners,
+            workers=arguments.workers,
         )
     except KeyboardInterrupt:
         print("totalsegmentator.py: stopped; the same command goes on from here", file=sys.stderr)

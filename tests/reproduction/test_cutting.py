@@ -12,7 +12,6 @@ import pytest
 from ct_subjects import CLASSES, as_folder, as_zip, ball_subjects, nifti
 from reproduction.data.cases import read_case, write_case
 from reproduction.data.nifti import read_ct
-from reproduction.data.progress import Progress
 from reproduction.data.totalsegmentator import cutting
 from reproduction.data.totalsegmentator.cutting import Cutting
 from reproduction.data.totalsegmentator.selection import Rule, in_order
@@ -48,7 +47,7 @@ def cut(
     folder: Path, source: Path, cases: int = 6, partial: bool = False, workers: int = 1
 ) -> tuple[Cutting, list[str]]:
     lines: list[str] = []
-    made = Cutting(folder, Watched(source), ORGANS, RULES, cases, workers, Progress(shown=False), lines.append)
+    made = Cutting(folder, Watched(source), ORGANS, RULES, cases, workers, lines.append)
     made.read_masks()
     made.read_cts(partial)
     return made, lines
@@ -205,7 +204,7 @@ def test_a_stop_in_the_middle_goes_on_and_reads_nothing_twice(tmp_path, monkeypa
             raise error
         written.append(original(path, content))
 
-    made = Cutting(tmp_path / "out", Watched(source), ORGANS, RULES, 6, 1, Progress(shown=False), lambda line: None)
+    made = Cutting(tmp_path / "out", Watched(source), ORGANS, RULES, 6, 1, lambda line: None)
     with monkeypatch.context() as patched:
         patched.setattr(cutting, stage, write)
         with pytest.raises(type(error)):
@@ -226,7 +225,7 @@ def test_a_stop_calls_nothing_damaged(tmp_path, monkeypatch):
     for attempt in range(10):
         lines: list[str] = []
         source = LocalZip(path, ORGANS.values())
-        made = Cutting(tmp_path / str(attempt), source, ORGANS, RULES, 6, 4, Progress(shown=False), lines.append)
+        made = Cutting(tmp_path / str(attempt), source, ORGANS, RULES, 6, 4, lines.append)
 
         def write(path, content):
             raise OSError(28, "No space left on device")

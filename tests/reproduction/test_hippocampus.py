@@ -1,12 +1,9 @@
 """Tests of reproduction.data.hippocampus: cutting by hand, damaged sources, interruption, and the 260 real cases."""
 
-import functools
 import gzip
 import hashlib
-import http.server
 import io
 import tarfile
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +11,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from range_server import serve
 from reproduction.data import hippocampus
 from reproduction.data.cases import CaseSet, write_case
 from reproduction.data.hippocampus import ORGAN, patch, prepare
@@ -452,24 +450,13 @@ def test_damaged_results_are_named_and_made_again_once_deleted(tmp_path, source)
 @pytest.fixture
 def host(tmp_path, files, monkeypatch):
     """The archive on a server of our own, in place of the public one."""
-
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
     (tmp_path / "www").mkdir()
     path = as_tar(tmp_path / "www" / "Task04_Hippocampus.tar", files)
     monkeypatch.setenv("NO_PROXY", "*")
-    with http.server.ThreadingHTTPServer(
-        ("127.0.0.1", 0), functools.partial(Quiet, directory=str(tmp_path / "www"))
-    ) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        monkeypatch.setattr(hippocampus, "URL", f"http://127.0.0.1:{server.server_port}/Task04_Hippocampus.tar")
+    with serve(path.parent) as server:
+        monkeypatch.setattr(hippocampus, "URL", f"{server.url}/{path.name}")
         monkeypatch.setattr(hippocampus, "MD5", hashlib.md5(path.read_bytes()).hexdigest())
         yield path
-        server.shutdown()
-        thread.join()
 
 
 def test_without_source_the_archive_is_fetched(tmp_path, host, source):

@@ -24,13 +24,12 @@ from range_server import nginx, serve
 from reproduction.config import Preset
 from reproduction.data.cases import CaseSet, read_case
 from reproduction.data.download import md5
-from reproduction.data.totalsegmentator.http_range import AnotherFile, Manners, RangeNotSupported
+from reproduction.data.http_range import AnotherFile, RangeNotSupported, RequestLimits
 from reproduction.data.totalsegmentator.patches import CASES, ORGANS, RULES, VERSIONS, Version, examples, prepare
 from reproduction.data.totalsegmentator.selection import in_order
 from reproduction.runs.notebook import prepare_data
 
-FREE = Manners(per_minute=0, attempts=3, pause_s=0.01, workers=2)
-ALONE = replace(FREE, workers=1)
+FREE = RequestLimits(per_minute=0, attempts=3, pause_s=0.0)
 SUBJECTS = [f"s{k:04d}" for k in range(1, 10)]
 EVIL = {"../s0011/ct.nii.gz": b"evil", f"{TOP}/../../s0012/ct.nii.gz": b"evil"}
 
@@ -72,10 +71,9 @@ def no_proxy(monkeypatch) -> None:
     monkeypatch.setenv("NO_PROXY", "*")
 
 
-def make(folder: Path, source: str | Path | None, version: Version, manners: Manners = FREE, **more) -> CaseSet:
-    return prepare(
-        folder, source, version, cases=5, manners=manners, report=more.pop("report", lambda line: None), **more
-    )
+def make(folder: Path, source: str | Path | None, version: Version, **more) -> CaseSet:
+    quiet = {"workers": 2, "limits": FREE, "report": lambda line: None}
+    return prepare(folder, source, version, cases=5, **(quiet | more))
 
 
 def without_route(made: CaseSet) -> dict:
@@ -223,7 +221,7 @@ def test_other_wishes_for_a_finished_folder_are_refused(whole, version):
         prepare(whole.folder, "/nowhere", "v1")
     with pytest.raises(ValueError, match=r"version is 'v3'; there are v2.0.1, v1"):
         prepare(whole.folder, "/nowhere", "v3")
-    with pytest.raises(ValueError, match=r"cases is 4 and rules are for .*; expected at least 5"):
+    with pytest.raises(ValueError, match=r"cases is 4, workers is 4 and rules are for .*; expected at least 5"):
         prepare(whole.folder, "/nowhere", version, cases=4)
 
 
@@ -235,7 +233,7 @@ def test_a_case_that_was_deleted_is_made_again_from_its_ct_alone(tmp_path, small
     with zipfile.ZipFile(path) as archive:
         directory = archive.start_dir
     with serve(path.parent) as server:
-        made = make(tmp_path / "a", f"{server.url}/x.zip", version, ALONE)
+        made = make(tmp_path / "a", f"{server.url}/x.zip", version, workers=1)
     assert made.manifest["organs"] == whole.manifest["organs"] and lost.is_file()
     assert len([start for start, _ in server.ranges if start < directory]) == 1
 
@@ -272,7 +270,7 @@ def test_names_that_climb_out_are_harmless(tmp_path, small):
 def test_a_server_that_ignores_range_never_sends_the_archive(tmp_path, small):
     path, version, _ = small
     with nginx(path.parent, tmp_path / "nginx") as server:
-        with pytest.raises(RangeNotSupported, match="download it yourself"):
+        with pytest.raises(RangeNotSupported, match="download the file yourself"):
             make(tmp_path / "a", f"{server.url_without_ranges}/x.zip", version)
     with serve(path.parent) as server:
         server.plan = lambda number: "whole" if number > 12 else "right"  # in the middle of it
@@ -285,7 +283,7 @@ def test_a_server_that_drops_every_second_transfer(tmp_path, small):
     path, version, whole = small
     with serve(path.parent) as server:
         server.plan = lambda number: ("drop", 3_000) if number % 2 else "right"
-        made = make(tmp_path / "a", f"{server.url}/x.zip", version, ALONE)
+        made = make(tmp_path / "a", f"{server.url}/x.zip", version, workers=1)
     assert without_route(made) == without_route(whole)
 
 
@@ -404,12 +402,12 @@ def test_damage_in_the_archive_is_reported_with_its_subject(tmp_path, small):
 
 KILLED = """
 import sys
-from reproduction.data.totalsegmentator.http_range import Manners
+from reproduction.data.http_range import RequestLimits
 from reproduction.data.totalsegmentator.patches import Version, prepare
 folder, url, size, md5 = sys.argv[1:]
 version = Version("v2.0.1", url, int(size), md5, 9)
-manners = Manners(workers=1, per_minute=0, pause_s=0.01)
-prepare(folder, None, version, cases=5, manners=manners, report=lambda line: None)
+limits = RequestLimits(per_minute=0, pause_s=0.01)
+prepare(folder, None, version, cases=5, workers=1, limits=limits, report=lambda line: None)
 """
 
 

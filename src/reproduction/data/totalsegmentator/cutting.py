@@ -14,7 +14,6 @@ from tqdm import tqdm
 
 from reproduction.data.cases import Case, read_case, write_case
 from reproduction.data.nifti import Place, read_ct, read_mask
-from reproduction.data.progress import Progress
 from reproduction.data.totalsegmentator.selection import Facts, Rule, examine, in_order, read_facts, select, write_facts
 from reproduction.data.totalsegmentator.subjects import CT, Subjects
 
@@ -38,8 +37,8 @@ class Cutting:
         Cases an organ.
     workers
         Threads.
-    progress, report
-        What is told of it.
+    report
+        Called with lines of progress, and with every subject that is skipped.
 
     Attributes
     ----------
@@ -57,20 +56,15 @@ class Cutting:
         rules: Mapping[str, Rule],
         cases: int,
         workers: int,
-        progress: Progress,
         report: Callable[[str], None],
     ) -> None:
         self.folder, self.source, self.organs, self.rules, self.cases = folder, source, organs, rules, cases
-        self.workers, self.progress, self._report = workers, progress, report
+        self.workers, self._report = workers, report
         self.subjects = in_order(subject for subject, _ in source.sizes)
         self.facts: dict[str, dict[str, Facts | str]] = {organ: {} for organ in organs}
         self.damaged: dict[str, str] = {}  # subjects whose CT cannot be used
         self.left_out: dict[str, dict[str, str]] = {}
         self.entries: dict[str, dict[str, dict[str, Any]]] = {}
-
-    def _say(self, line: str) -> None:
-        with tqdm.external_write_mode():
-            self._report(line)
 
     def read_masks(self) -> None:
         """Know the facts of every structure of every subject, from disk or from its mask."""
@@ -88,10 +82,9 @@ class Cutting:
                 else:
                     todo.append((organ, subject))
         for subject, why in sorted(lacking):
-            self._say(f"{subject}: skipped, {why}")
-        self._say(f"{len(self.subjects)} subjects, {len(todo)} masks to read")
-        self.progress.stage("masks", sum(self.source.sizes[s, self.organs[o]] for o, s in todo), len(todo))
-        self._parallel(self._read_mask, todo)
+            self._report(f"{subject}: skipped, {why}")
+        self._report(f"{len(self.subjects)} subjects, {len(todo)} masks to read")
+        self._parallel("masks", self._read_mask, todo)
 
     def _facts_path(self, organ: str, subject: str) -> Path:
         return self.folder / "selection" / organ / f"{subject}.json"
@@ -102,12 +95,11 @@ class Cutting:
             mask, place = read_mask(self.source.read((subject, name)))
         except ValueError as error:
             self.facts[organ][subject] = f"damaged mask {name} ({error})"  # not kept: it is read again next time
-            self._say(f"{subject}: skipped for {organ}, {self.facts[organ][subject]}")
+            self._report(f"{subject}: skipped for {organ}, {self.facts[organ][subject]}")
         else:
             facts = examine(mask, place.affine, place.spacing_mm, CELLS, CELL_MM)
             write_facts(self._facts_path(organ, subject), facts)
             self.facts[organ][subject] = facts
-        self.progress.done()
 
     def read_cts(self, partial: bool) -> None:
         """Cut the selected subjects; one whose CT turns out to be damaged makes place for the next in order."""
@@ -128,9 +120,8 @@ class Cutting:
                 return
             total = sum(len(entries) for entries in self.entries.values()) + sum(map(len, todo.values()))
             most = total * CELLS**3 * 5 / 1e9
-            self._say(f"{len(todo)} CTs to read for {total} cases, at most {most:.2f} GB on disk")
-            self.progress.stage("CTs", sum(self.source.sizes[s, CT] for s in todo), sum(map(len, todo.values())))
-            self._parallel(self._read_ct, list(todo.items()))
+            self._report(f"{len(todo)} CTs to read for {total} cases, at most {most:.2f} GB on disk")
+            self._parallel("CTs", self._read_ct, list(todo.items()))
 
     def _check_number(self, organ: str, passed: int, partial: bool) -> None:
         if passed >= self.cases or (partial and passed >= FOLDS):
@@ -171,18 +162,21 @@ class Cutting:
                 made[organ] = cut_case(subject, scan, facts)
         except ValueError as error:
             self.damaged[subject] = f"damaged CT ({error})"
-            self._say(f"{subject}: skipped, {self.damaged[subject]}")
+            self._report(f"{subject}: skipped, {self.damaged[subject]}")
         else:
             for organ, case in made.items():
                 write_case(self.folder / organ / f"{subject}.npz", case)
-        self.progress.done(len(organs))
 
-    def _parallel(self, work: Callable[..., None], tasks: list[tuple[Any, ...]]) -> None:
-        with ThreadPoolExecutor(self.workers) as pool:
+    def _parallel(self, things: str, work: Callable[..., None], tasks: list[tuple[Any, ...]]) -> None:
+        with (
+            ThreadPoolExecutor(self.workers) as pool,
+            tqdm(total=len(tasks), desc=things, leave=False, disable=None) as bar,  # on a terminal only
+        ):
             futures = [pool.submit(work, *task) for task in tasks]
             try:
                 for future in as_completed(futures):
                     future.result()
+                    bar.update()
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 self.source.close()  # ends transfers and pauses; the pool waits for its threads

@@ -19,10 +19,9 @@ from pathlib import Path
 from tqdm import tqdm
 
 from reproduction.data.cases import Case, CaseSet, read_case, write_manifest
-from reproduction.data.totalsegmentator.cutting import AIR_HU, CELL_MM, CELLS, FOLDS, Cutting, cut_case
-from reproduction.data.totalsegmentator.http_range import Manners
+from reproduction.data.http_range import RequestLimits
 from reproduction.data.nifti import read_ct, read_mask
-from reproduction.data.progress import Progress
+from reproduction.data.totalsegmentator.cutting import AIR_HU, CELL_MM, CELLS, FOLDS, Cutting, cut_case
 from reproduction.data.totalsegmentator.selection import Rule, examine, in_order
 from reproduction.data.totalsegmentator.subjects import CT, Folder, LocalZip, Remote, Subjects, check_md5, is_url
 from reproduction.paths import read_json, write_json
@@ -100,8 +99,7 @@ def open_source(
     source: str | os.PathLike[str] | None,
     version: Version,
     partial: bool = False,
-    manners: Manners | None = None,
-    on_bytes: Callable[[int], object] = lambda n: None,
+    limits: RequestLimits | None = None,
     report: Callable[[str], None] = print,
 ) -> Subjects:
     """Open where the subjects come from, and check that it is the version; arguments as :func:`prepare`.
@@ -117,19 +115,14 @@ def open_source(
         url = version.url if source is None else str(source)
         size = None if partial else version.size
 
-
-        def say(line: str) -> None:
-            with tqdm.external_write_mode():  # not into the progress bar
-                report(line)
-
-        opened: Subjects = Remote(url, size, classes, keep / "listing.json", manners, on_bytes, say)
+        opened: Subjects = Remote(url, size, classes, keep / "listing.json", limits, report)
     elif (path := Path(source)).is_dir():
-        opened = Folder(path, classes, on_bytes)
+        opened = Folder(path, classes)
     else:
         if version.md5 and not partial:
             report(f"checking the MD5 of {path}")
             check_md5(path, version.md5, keep / "md5.json")
-        opened = LocalZip(path, classes, on_bytes)
+        opened = LocalZip(path, classes)
     found = len({subject for subject, _ in opened.sizes})
     if not found or (found != version.subjects and not partial):
         opened.close()
@@ -147,7 +140,8 @@ def prepare(
     cases: int = CASES,
     partial: bool = False,
     rules: Mapping[str, Rule] = RULES,
-    manners: Manners | None = None,
+    workers: int = 4,
+    limits: RequestLimits | None = None,
     report: Callable[[str], None] = print,
 ) -> CaseSet:
     """Read, select and cut into ``folder``; what is there already is not read again.
@@ -168,8 +162,10 @@ def prepare(
         Take a source that has only some of the subjects, and fewer cases where no more pass.
     rules
         Organ to its rule.
-    manners
-        How the server is treated, and how many subjects are worked on at a time.
+    workers
+        Subjects worked on at a time; each may hold a scan of several hundred megabytes in memory.
+    limits
+        How often a server is asked.
     report
         Called with lines of progress, and with every subject that is skipped.
 
@@ -185,11 +181,12 @@ def prepare(
     OSError
         If the network or the disk fails, or the server ignores Range. What was made so far stays.
     """
-    folder, manners = Path(folder), manners or Manners()
+    folder = Path(folder)
     version = _begin(folder, version)
-    if cases < FOLDS or set(rules) != set(ORGANS):
+    if cases < FOLDS or workers < 1 or set(rules) != set(ORGANS):
         raise ValueError(
-            f"cases is {cases} and rules are for {', '.join(rules)}; expected at least {FOLDS} and {', '.join(ORGANS)}"
+            f"cases is {cases}, workers is {workers} and rules are for {', '.join(rules)}; "
+            f"expected at least {FOLDS}, at least 1, and {', '.join(ORGANS)}"
         )
     patch = {
         **{"shape": [CELLS] * 3, "spacing_mm": [CELL_MM] * 3, "fill": AIR_HU, "cases": cases},
@@ -207,14 +204,18 @@ def prepare(
             return finished
     _check_source(source)
     write_json(folder / "selection" / "version.json", {"version": version.name})
-    with Progress() as progress:
-        subjects = open_source(folder, source, version, partial, manners, progress.bytes, report)
-        try:
-            cutting = Cutting(folder, subjects, ORGANS, rules, cases, manners.workers, progress, report)
-            cutting.read_masks()
-            cutting.read_cts(partial)
-        finally:
-            subjects.close()
+
+    def say(line: str) -> None:
+        with tqdm.external_write_mode():  # not into the progress bar
+            report(line)
+
+    subjects = open_source(folder, source, version, partial, limits, say)
+    try:
+        cutting = Cutting(folder, subjects, ORGANS, rules, cases, workers, say)
+        cutting.read_masks()
+        cutting.read_cts(partial)
+    finally:
+        subjects.close()
     about = {
         **{"name": "TotalSegmentator", "version": version.name, "url": version.url, "licence": "CC BY 4.0"},
         **{"bytes": version.size, "md5": version.md5, "read_from": subjects.kind},
@@ -230,7 +231,7 @@ def examples(
     folder: str | os.PathLike[str],
     source: str | os.PathLike[str] | None = None,
     version: str | Version | None = None,
-    manners: Manners | None = None,
+    limits: RequestLimits | None = None,
     report: Callable[[str], None] = print,
 ) -> dict[str, Case]:
     """One case of each organ, from whatever is at hand: what Figure 2 of the paper shows.
@@ -253,7 +254,7 @@ def examples(
             cases[organ] = read_case(there[0])
     if source is not None and len(cases) < len(ORGANS):
         with tempfile.TemporaryDirectory() as keep:
-            subjects = open_source(Path(keep), source, _begin(folder, version), partial=True, manners=manners)
+            subjects = open_source(Path(keep), source, _begin(folder, version), partial=True, limits=limits)
             try:
                 for organ in ORGANS:
                     if organ not in cases and (found := _example(subjects, organ, report)) is not None:
