@@ -50,6 +50,11 @@ def main() -> int:
         return 1
     numbers = ", ".join(f"{len(made.entries(organ))} {organ}" for organ in made.manifest["organs"])
     print(f"{made.folder}: {numbers}, SHA-256 {made.digest[:12]}")
+    left_out = made.manifest["source"]["left_out"]
+    for organ, reasons in left_out.items():
+        damaged = [f"{subject}, {why}" for subject, why in reasons.items() if why.startswith("damaged")]
+        if damaged:
+            print(f"skipped for {organ}: {'; '.join(damaged)}")
     return 0
 
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import gzip
 import re
+import struct
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 
 from ct_subjects import CLASSES, as_folder, as_zip, ball_subjects, nifti
 from reproduction.data.cases import read_case, write_case
-from reproduction.data.nifti import read_ct
+from reproduction.data.nifti import read_image
 from reproduction.data.totalsegmentator import cutting
 from reproduction.data.totalsegmentator.cutting import Cutting
 from reproduction.data.totalsegmentator.selection import Rule, in_order
@@ -41,6 +43,10 @@ class Watched(Folder):
 
     def close(self) -> None:
         self.closed = True
+
+
+def unpacked(content: bytes) -> np.ndarray:
+    return np.asarray(nib.Nifti1Image.from_bytes(gzip.decompress(content)).dataobj)
 
 
 def cut(
@@ -80,7 +86,7 @@ def test_a_patch_by_hand(tmp_path, source):
     """Voxels of 3 mm: the patch is the scan itself, moved so that the structure is in the middle, in air."""
     cut(tmp_path / "out", source)
     case = read_case(tmp_path / "out" / "kidney" / "s0000.npz")
-    scan, _ = read_ct(FILES["s0000/ct.nii.gz"])
+    scan, _ = read_image(FILES["s0000/ct.nii.gz"])
     # The ball's centre, voxel (8, 12, 11), is at 8.5, 12.5, 11.5: the patch begins at 8.5 - 32 = -23.5, even -24.
     start = np.array([24, 20, 20])
     inside = tuple(slice(s, s + 24) for s in start)
@@ -110,7 +116,7 @@ FIRST, SECOND = ORDER[:2]
         (gzip.compress(b"text"), "no usable NIfTI volume"),
         (TOO_BIG, r"its shape \(24, 24, 25\) or place is not that of its mask \(24, 24, 24\)"),
         (MOVED, r"its shape \(24, 24, 24\) or place is not that of its mask"),
-        (NAN, "NaN, infinity or no numbers"),
+        (NAN, "an image with 140 voxels of NaN or infinity"),
     ],
     ids=["cut", "empty", "text", "other shape", "other place", "nan"],
 )
@@ -126,14 +132,22 @@ def test_a_damaged_ct_is_reported_and_the_next_subject_takes_its_place(tmp_path,
     assert re.search(reason, line)
 
 
+RGB = np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")])
+MASK = unpacked(FILES[f"{FIRST}/segmentations/aorta.nii.gz"])
+
+
 @pytest.mark.parametrize(
     ("mask", "reason"),
     [
+        (nifti(np.zeros((24, 24, 24), RGB), np.diag([3.0, 3, 3, 1])), "its voxels are RGB colours"),
+        (nifti(MASK.astype(np.complex64), np.diag([3.0, 3, 3, 1])), "its voxels are complex64"),
+        (nifti(np.where(MASK, np.nan, 0), np.diag([3.0, 3, 3, 1])), "voxels of nan; expected 0, 1"),
+        (nifti(MASK[..., None], np.diag([3.0, 3, 3, 1])), "4 axes, shape (24, 24, 24, 1); expected three"),
         (FILES[f"{FIRST}/segmentations/aorta.nii.gz"][:-9], "no usable NIfTI volume"),
-        (FILES[f"{FIRST}/ct.nii.gz"], "a mask with the value"),
+        (FILES[f"{FIRST}/ct.nii.gz"], "a label with"),
         (b"\x1f\x8b", "no usable NIfTI volume"),
     ],
-    ids=["cut", "a ct", "half a header"],
+    ids=["rgb", "complex", "nan", "four axes", "cut", "a ct", "half a header"],
 )
 def test_a_damaged_mask_costs_its_organ_alone_and_is_read_again_next_time(tmp_path, mask, reason):
     bad = as_folder(tmp_path / "source", change({f"{FIRST}/segmentations/aorta.nii.gz": mask}))
@@ -145,6 +159,24 @@ def test_a_damaged_mask_costs_its_organ_alone_and_is_read_again_next_time(tmp_pa
     mended, lines = cut(tmp_path / "out", as_folder(tmp_path / "source", FILES))
     assert mended.source.log == [(FIRST, "aorta"), (FIRST, CT)]  # type: ignore[attr-defined]
     assert list(mended.entries["aorta"]) == ORDER[:6]
+
+
+def test_masks_and_cts_in_metres_and_masks_with_a_slope_give_the_same_cases(tmp_path, source):
+    """A mask of 0 and 255 with the slope 1/255, a float32, reads 1.0000000591."""
+    whole, _ = cut(tmp_path / "whole", source)
+    changed = {}
+    for name, content in FILES.items():
+        voxels = unpacked(content)
+        image = nib.Nifti1Image(voxels if name.endswith("ct.nii.gz") else 255 * voxels, np.diag([0.003] * 3 + [1]))
+        image.header.set_xyzt_units("meter")
+        if not name.endswith("ct.nii.gz"):
+            image.header.set_slope_inter(1 / 255, 0)
+        raw = bytearray(image.to_bytes())
+        if not name.endswith("ct.nii.gz"):
+            struct.pack_into("<2f", raw, 112, 1 / 255, 0)  # scl_slope, scl_inter
+        changed[name] = gzip.compress(raw, 1)
+    made, lines = cut(tmp_path / "made", as_folder(tmp_path / "metres", changed))
+    assert made.entries == whole.entries and not [line for line in lines if "skipped" in line]
 
 
 def test_what_a_subject_lacks_is_reported(tmp_path):

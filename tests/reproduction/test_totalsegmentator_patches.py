@@ -19,7 +19,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from ct_subjects import CLASSES, TOP, as_folder, as_zip, ball_subjects, real_subjects
+from ct_subjects import CLASSES, TOP, as_folder, as_zip, ball_subjects, nifti, real_subjects
 from range_server import nginx, serve
 from reproduction.config import Preset
 from reproduction.data.cases import CaseSet, read_case
@@ -488,6 +488,19 @@ def test_the_script(root, tmp_path, files, whole):
     assert done.returncode == 1 and "none holds no case of kidney, aorta, oesophagus" in done.stderr
     assert not (tmp_path / "none").exists()
     assert "--source" in script(root, "--help").stdout
+
+
+def test_a_mask_of_colours_costs_the_script_one_subject(root, tmp_path):
+    files = ball_subjects(6)
+    colours = np.zeros((32, 32, 32), np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")]))
+    files["s0002/segmentations/aorta.nii.gz"] = nifti(colours, np.diag([3.0, 3, 3, 1]))
+    source = as_folder(tmp_path / "s", files)
+    done = script(root, "--out", tmp_path / "a", "--source", source, "--cases", 6, "--partial")
+    assert done.returncode == 0, done.stderr
+    why = "s0002, damaged mask aorta (no usable NIfTI volume: its voxels are RGB colours; expected whole or real numbers)"
+    assert done.stdout.splitlines()[-2].startswith(f"{tmp_path / 'a'}: 6 kidney, 5 aorta, 6 oesophagus, SHA-256")
+    assert done.stdout.splitlines()[-1] == f"skipped for aorta: {why}"
+    assert f"s0002, {CaseSet(tmp_path / 'a').manifest['source']['left_out']['aorta']['s0002']}" == why
 
 
 def test_the_preset_of_the_paper_finds_it(tmp_path, whole):

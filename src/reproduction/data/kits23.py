@@ -17,7 +17,6 @@ import json
 import math
 import os
 import re
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -25,18 +24,17 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 import pandas as pd
 from nibabel.affines import voxel_sizes
-from nibabel.filebasedimages import ImageFileError
 from numpy.typing import NDArray
 
 from noisyseg._core.voxels import bounding_box
 from noisyseg.noise import GaussianDeformation
-from reproduction.provenance import provenance
-from reproduction.paths import atomic_write, project_root, read_json, write_json
+from reproduction.data.nifti import read_label
 from reproduction.data.shapes import optimal_shapes
+from reproduction.paths import atomic_write, project_root, read_json, write_json
+from reproduction.provenance import provenance
 
 #: the patients of the committed table
 CASES = tuple(f"case_{n:05d}" for n in (2, 14, 42, 78, 98, 102, 114, 116, 120, 140, 142, 160, 188))
@@ -115,7 +113,7 @@ def read_kidney(name: str, path: str | os.PathLike[str], bit: int = -1) -> Kidne
 
     Examples
     --------
-    >>> import tempfile, pathlib
+    >>> import tempfile, pathlib, nibabel as nib
     >>> voxels = np.zeros((4, 5, 6), np.uint8)
     >>> voxels[1:3, 2:4, 1:5] = 1  # annotator 1
     >>> voxels[1:3, 2:4, 1:4] |= 2  # annotator 2
@@ -127,22 +125,14 @@ def read_kidney(name: str, path: str | os.PathLike[str], bit: int = -1) -> Kidne
     ((2, 2, 3), (1.0, 0.5, 0.5))
     """
     try:
-        image = nib.load(path)
-        assert isinstance(image, nib.Nifti1Image) and image.affine is not None
-        spacing = tuple(float(h) for h in voxel_sizes(image.affine))
-        voxels = np.asarray(image.dataobj)
-    except FileNotFoundError:
-        raise
-    except (OSError, ValueError, EOFError, AssertionError, zlib.error, ImageFileError) as error:
-        raise ValueError(f"{path} is damaged or no NIfTI volume ({' '.join(str(error).split())})") from error
-    top = 1 if bit < 0 else 7
-    if voxels.ndim != 3 or not np.isin(np.unique(voxels), range(top + 1)).all():
-        raise ValueError(f"{path}: expected a volume of whole numbers from 0 to {top}, got shape {voxels.shape}")
-    mask = voxels.astype(np.uint8) >> max(bit, 0) & 1 == 1
+        values, place = read_label(Path(path).read_bytes(), range(2) if bit < 0 else range(8), canonical=False)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    mask = values >> max(bit, 0) & 1 == 1
     box = bounding_box(mask)
     if box is None:
         raise ValueError(f"{path}: the outline{f' of annotator {bit + 1}' if bit >= 0 else ''} is empty")
-    return Kidney(name, np.ascontiguousarray(mask[box]), spacing)
+    return Kidney(name, np.ascontiguousarray(mask[box]), tuple(voxel_sizes(place.affine).tolist()))
 
 
 def kidneys(
@@ -183,13 +173,11 @@ def kidneys(
             f"{source} has no kidney of {missing[0]} ({len(missing)} of {len(cases or ())} missing)"
         )
     for name, (path, bit) in files.items():
-        if cases is None:
-            affine = nib.load(path).affine  # type: ignore[attr-defined]  # the header alone
-            if voxel_sizes(affine).max() > THICKEST_MM + 1e-3:
-                continue
-        elif name[: len("case_00000")] not in cases:
+        if cases is not None and name[: len("case_00000")] not in cases:
             continue
-        yield read_kidney(name, path, bit)
+        kidney = read_kidney(name, path, bit)
+        if cases is not None or max(kidney.spacing_mm) <= THICKEST_MM + 1e-3:
+            yield kidney
 
 
 def kidney_rows(kidney: Kidney, a_mm: Sequence[float] = A_MM) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from reproduction.data.cases import Case, read_case, write_case
-from reproduction.data.nifti import Place, read_ct, read_mask
+from reproduction.data.nifti import Place, read_image, read_label
 from reproduction.data.totalsegmentator.selection import Facts, Rule, examine, in_order, read_facts, select, write_facts
 from reproduction.data.totalsegmentator.subjects import CT, Subjects
 
@@ -92,7 +92,7 @@ class Cutting:
     def _read_mask(self, organ: str, subject: str) -> None:
         name = self.organs[organ]
         try:
-            mask, place = read_mask(self.source.read((subject, name)))
+            mask, place = read_label(self.source.read((subject, name)))
         except ValueError as error:
             self.facts[organ][subject] = f"damaged mask {name} ({error})"  # not kept: it is read again next time
             self._report(f"{subject}: skipped for {organ}, {self.facts[organ][subject]}")
@@ -154,7 +154,7 @@ class Cutting:
 
     def _read_ct(self, subject: str, organs: list[str]) -> None:
         try:
-            scan = read_ct(self.source.read((subject, CT)))
+            scan = read_image(self.source.read((subject, CT)))
             made = {}
             for organ in organs:
                 facts = self.facts[organ][subject]

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from reproduction.data.cases import Case, CaseSet, read_case, write_manifest
 from reproduction.data.http_range import RequestLimits
-from reproduction.data.nifti import read_ct, read_mask
+from reproduction.data.nifti import read_image, read_label
 from reproduction.data.totalsegmentator.cutting import AIR_HU, CELL_MM, CELLS, FOLDS, Cutting, cut_case
 from reproduction.data.totalsegmentator.selection import Rule, examine, in_order
 from reproduction.data.totalsegmentator.subjects import CT, Folder, LocalZip, Remote, Subjects, check_md5, is_url
@@ -274,10 +274,10 @@ def _example(subjects: Subjects, organ: str, report: Callable[[str], None]) -> C
         if (subject, ORGANS[organ]) not in subjects.sizes:
             continue
         try:
-            mask, place = read_mask(subjects.read((subject, ORGANS[organ])))
+            mask, place = read_label(subjects.read((subject, ORGANS[organ])))
             facts = examine(mask, place.affine, place.spacing_mm, CELLS, CELL_MM)
             if facts.grid is not None and facts.label is not None and facts.label.any():
-                return cut_case(subject, read_ct(subjects.read((subject, CT))), facts)
+                return cut_case(subject, read_image(subjects.read((subject, CT))), facts)
         except ValueError as error:
             report(f"{subject}: skipped for {organ}, {error}")
     return None
