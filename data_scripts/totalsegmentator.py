@@ -11,7 +11,8 @@ read again. Everything it does is in reproduction.data.totalsegmentator.patches.
 import argparse
 import sys
 
-from reproduction.data.totalsegmentator.patches import CASES, DEFAULT, VERSIONS, examples, prepare
+from reproduction.data.totalsegmentator.patches import CASES, examples, make_totalsegmentator
+from reproduction.data.totalsegmentator.versions import DEFAULT, VERSIONS
 
 
 def main() -> int:
@@ -34,7 +35,7 @@ def main() -> int:
             plot_cases(cases).savefig(arguments.figure)
             print(f"{arguments.figure}: {', '.join(f'{organ} {case.id}' for organ, case in cases.items())}")
             return 0
-        made = prepare(
+        made = make_totalsegmentator(
             arguments.out,
             arguments.source,
             arguments.version,

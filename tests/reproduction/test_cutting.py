@@ -16,14 +16,14 @@ from reproduction.data.cases import read_case, write_case
 from reproduction.data.nifti import read_image
 from reproduction.data.totalsegmentator import cutting
 from reproduction.data.totalsegmentator.cutting import Cutting
-from reproduction.data.totalsegmentator.selection import Rule, in_order
+from reproduction.data.totalsegmentator.selection import Criteria, in_order
 from reproduction.data.totalsegmentator.subjects import CT, Folder, LocalZip
 
 ORGANS = dict(zip(("kidney", "aorta", "oesophagus"), CLASSES, strict=True))
-RULES = {
-    "kidney": Rule("LRPAIS", 100, 1, 0.9),
-    "aorta": Rule("LRPA", 100, 20, 0.0),
-    "oesophagus": Rule("LRPA", 100, 20, 0.0),
+CRITERIA = {
+    "kidney": Criteria("LRPAIS", 100, 1, 0.9),
+    "aorta": Criteria("LRPA", 100, 20, 0.0),
+    "oesophagus": Criteria("LRPA", 100, 20, 0.0),
 }
 FILES = ball_subjects(8, 24)
 ORDER = in_order(f"s{k:04d}" for k in range(8))
@@ -53,7 +53,7 @@ def cut(
     folder: Path, source: Path, cases: int = 6, partial: bool = False, workers: int = 1
 ) -> tuple[Cutting, list[str]]:
     lines: list[str] = []
-    made = Cutting(folder, Watched(source), ORGANS, RULES, cases, workers, lines.append)
+    made = Cutting(folder, Watched(source), ORGANS, CRITERIA, cases, workers, lines.append)
     made.read_masks()
     made.read_cts(partial)
     return made, lines
@@ -209,7 +209,7 @@ def test_too_few_is_an_error_that_says_why_before_any_ct_is_read(tmp_path):
         ),
     )
     message = (
-        r"^kidney: 5 of 8 subjects pass the rule \(1 too few voxels in the patch, 1 empty, 1 cut off by the volume's "
+        r"^kidney: 5 of 8 subjects meet the criteria \(1 too few voxels in the patch, 1 empty, 1 cut off by the volume's "
         r"border\); wanted 6; ask for fewer \(--cases 5\), no mask is read again$"
     )
     with pytest.raises(ValueError, match=message):
@@ -218,7 +218,7 @@ def test_too_few_is_an_error_that_says_why_before_any_ct_is_read(tmp_path):
     made, lines = cut(tmp_path / "out", bad, partial=True)
     assert [len(made.entries[organ]) for organ in ORGANS] == [5, 6, 6]
     assert {key[1] for key in made.source.log} == {CT} and lines[0] == "8 subjects, 0 masks to read"  # type: ignore[attr-defined]
-    with pytest.raises(ValueError, match=r"kidney: 0 of 2 subjects pass .*; wanted 5$"):
+    with pytest.raises(ValueError, match=r"kidney: 0 of 2 subjects meet .*; wanted 5$"):
         two = {name: FILES[name] for name in FILES if name[:5] in ORDER[:2]} | {
             f"{s}/segmentations/kidney_right.nii.gz": empty for s in ORDER[:2]
         }
@@ -226,7 +226,7 @@ def test_too_few_is_an_error_that_says_why_before_any_ct_is_read(tmp_path):
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(28, "No space left on device")], ids=["ctrl-c", "disk"])
-@pytest.mark.parametrize("stage", ["write_facts", "write_case"])
+@pytest.mark.parametrize("stage", ["write_structure", "write_case"])
 def test_a_stop_in_the_middle_goes_on_and_reads_nothing_twice(tmp_path, monkeypatch, source, stage, error):
     whole, _ = cut(tmp_path / "whole", source)
     original, written = getattr(cutting, stage), []
@@ -236,7 +236,7 @@ def test_a_stop_in_the_middle_goes_on_and_reads_nothing_twice(tmp_path, monkeypa
             raise error
         written.append(original(path, content))
 
-    made = Cutting(tmp_path / "out", Watched(source), ORGANS, RULES, 6, 1, lambda line: None)
+    made = Cutting(tmp_path / "out", Watched(source), ORGANS, CRITERIA, 6, 1, lambda line: None)
     with monkeypatch.context() as patched:
         patched.setattr(cutting, stage, write)
         with pytest.raises(type(error)):
@@ -257,12 +257,12 @@ def test_a_stop_calls_nothing_damaged(tmp_path, monkeypatch):
     for attempt in range(10):
         lines: list[str] = []
         source = LocalZip(path, ORGANS.values())
-        made = Cutting(tmp_path / str(attempt), source, ORGANS, RULES, 6, 4, lines.append)
+        made = Cutting(tmp_path / str(attempt), source, ORGANS, CRITERIA, 6, 4, lines.append)
 
         def write(path, content):
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr(cutting, "write_facts", write)
+        monkeypatch.setattr(cutting, "write_structure", write)
         with pytest.raises(OSError, match="No space left"):
             made.read_masks()
         assert lines == ["8 subjects, 24 masks to read"]

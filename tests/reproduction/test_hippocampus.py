@@ -14,7 +14,7 @@ import pytest
 from range_server import serve
 from reproduction.data import hippocampus
 from reproduction.data.cases import CaseSet, write_case
-from reproduction.data.hippocampus import ORGAN, patch, prepare
+from reproduction.data.hippocampus import ORGAN, make_hippocampus, patch
 
 COUNT = 6
 NAMES = [f"hippocampus_{k:03d}" for k in range(COUNT)]
@@ -69,7 +69,7 @@ def quiet(line: str) -> None:
 
 
 def make(folder: Path, source: Path | None, expected: int = COUNT) -> CaseSet:
-    return prepare(folder, source, expected, quiet)
+    return make_hippocampus(folder, source, expected, quiet)
 
 
 def stamps(folder: Path) -> dict[str, tuple[int, int]]:
@@ -213,7 +213,7 @@ def test_a_second_call_writes_nothing_and_needs_no_source(tmp_path, source):
 
 def test_progress_is_reported(tmp_path, source):
     lines: list[str] = []
-    prepare(tmp_path / "a", source, COUNT, lines.append)
+    make_hippocampus(tmp_path / "a", source, COUNT, lines.append)
     assert lines == ["hippocampus: 6 of 6 cases"]
 
 
@@ -474,7 +474,7 @@ def test_an_archive_with_another_checksum_is_not_used(tmp_path, host):
 @pytest.fixture(scope="module")
 def real(tmp_path_factory, hippocampus_source) -> CaseSet:
     """All 260 cases."""
-    return prepare(tmp_path_factory.mktemp("real") / "hippocampus", hippocampus_source, report=quiet)
+    return make_hippocampus(tmp_path_factory.mktemp("real") / "hippocampus", hippocampus_source, report=quiet)
 
 
 def test_the_real_set(real):
@@ -512,8 +512,8 @@ def test_real_volumes_and_places_survive_the_cutting(real, hippocampus_source):
 
 
 def test_a_second_preparation_gives_the_same_bits_and_a_second_call_writes_nothing(real, tmp_path, hippocampus_source):
-    again = prepare(tmp_path / "again", hippocampus_source, report=quiet)
+    again = make_hippocampus(tmp_path / "again", hippocampus_source, report=quiet)
     assert again.manifest == real.manifest
     before = stamps(real.folder)
-    assert prepare(real.folder, hippocampus_source, report=quiet).digest == real.digest
+    assert make_hippocampus(real.folder, hippocampus_source, report=quiet).digest == real.digest
     assert stamps(real.folder) == before

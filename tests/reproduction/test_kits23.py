@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from reproduction.data import kits23
-from reproduction.data.kits23 import CASES, Kidney, kidney_rows, kidneys, load_shapes, prepare, read_kidney
+from reproduction.data.kits23 import CASES, Kidney, kidney_rows, kidneys, load_shapes, measure_kidneys, read_kidney
 from reproduction.data.shapes import measure
 from reproduction.paths import read_json
 
@@ -162,7 +162,7 @@ def test_hardly_anything_leaves_the_image():
 def test_prepare_writes_the_same_table_from_both_layouts(layouts, tmp_path):
     lines: list[str] = []
     for k, source in enumerate(layouts):
-        prepare(tmp_path / f"out{k}", source, cases=None, a_mm=(0.0, 3.0), report=lines.append)
+        measure_kidneys(tmp_path / f"out{k}", source, cases=None, a_mm=(0.0, 3.0), report=lines.append)
     assert lines[:3] == lines[3:] and lines[0].startswith("case_00002_kidney_instance-1: 1")
     first, second = ((tmp_path / f"out{k}" / "shapes.csv").read_bytes() for k in range(2))
     assert first == second
@@ -184,7 +184,7 @@ def test_the_script_says_in_one_line_what_is_wrong(root, layouts, tmp_path):
 
 
 def test_tables_of_a_run_come_first(tmp_path, monkeypatch, layouts):
-    prepare(tmp_path / "kits23", layouts[0], cases=None, a_mm=(0.0,), report=lambda line: None)
+    measure_kidneys(tmp_path / "kits23", layouts[0], cases=None, a_mm=(0.0,), report=lambda line: None)
     monkeypatch.setenv("NOISYSEG_RESULTS", str(tmp_path))
     assert len(load_shapes()[0]) == 3
     monkeypatch.setenv("NOISYSEG_RESULTS", str(tmp_path / "nowhere"))

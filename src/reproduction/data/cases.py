@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from reproduction.paths import atomic_write, read_json, write_json
 
 FORMAT = 1
+FOLDS = 5
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ def read_case(path: str | os.PathLike[str]) -> Case:
         raise ValueError(f"{path} is no readable case ({error}); delete it and run its data script again") from error
 
 
-def assign_folds(ids: Iterable[str], folds: int = 5) -> dict[str, int]:
+def assign_folds(ids: Iterable[str], folds: int = FOLDS) -> dict[str, int]:
     """Fold of every case, from the ids alone: sort by SHA-256 of the id, deal out in turn.
 
     Fold sizes differ by at most one. The order of ``ids`` does not matter; the same ids give the same folds on every
@@ -242,7 +243,7 @@ def write_manifest(
     cases: dict[str, dict[str, dict[str, Any]]],
     source: dict[str, Any],
     patch: dict[str, Any],
-    folds: int = 5,
+    folds: int = FOLDS,
 ) -> CaseSet:
     """Write the manifest of a finished data set and open it; a file that would not change is left untouched.
 

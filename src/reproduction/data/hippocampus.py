@@ -117,7 +117,7 @@ def _pairs(members: dict[str, Callable[[], bytes]], expected: int, where: str) -
         yield name.removesuffix(".nii.gz"), f"imagesTr/{name}", f"labelsTr/{name}"
 
 
-def prepare(
+def make_hippocampus(
     folder: str | os.PathLike[str],
     source: str | os.PathLike[str] | None = None,
     expected: int = CASES,

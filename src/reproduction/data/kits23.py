@@ -219,7 +219,7 @@ def kidney_rows(kidney: Kidney, a_mm: Sequence[float] = A_MM) -> list[dict[str, 
     return rows
 
 
-def prepare(
+def measure_kidneys(
     folder: str | os.PathLike[str],
     source: str | os.PathLike[str],
     annotator: int = 1,

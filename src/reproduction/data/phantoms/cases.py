@@ -25,7 +25,7 @@ def folder_name(size: int, cases: int, seed: int) -> str:
     return f"phantoms-{size}-{cases}-{seed}"
 
 
-def prepare(
+def make_phantoms(
     folder: str | os.PathLike[str], size: int, cases: int, seed: int, report: Callable[[str], None] = print
 ) -> CaseSet:
     """Make ``cases`` phantoms of each organ at ``size``^3 voxels over 192 mm; those that are there are kept.

@@ -38,8 +38,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from reproduction.data.phantoms.abdomen import Kidney
-from reproduction.data.phantoms.chest import ChestTube
 from reproduction.data.phantoms.canvas import Canvas, block_mean, ct_noise, plane_waves, random_waves
+from reproduction.data.phantoms.chest import ChestTube
 
 #: organs that :func:`ct_phantom` knows; the position is part of the seed
 ORGANS = ("kidney", "aorta", "oesophagus")
