@@ -209,8 +209,8 @@ def test_too_few_is_an_error_that_says_why_before_any_ct_is_read(tmp_path):
         ),
     )
     message = (
-        r"^kidney: 5 of 8 subjects meet the criteria \(1 too few voxels in the patch, 1 empty, 1 cut off by the volume's "
-        r"border\); wanted 6; ask for fewer \(--cases 5\), no mask is read again$"
+        r"^kidney: 5 of 8 subjects meet the criteria \(1 too few voxels in the patch, 1 empty, 1 cut off by the "
+        r"volume's border\); wanted 6; ask for fewer \(--cases 5\), no mask is read again$"
     )
     with pytest.raises(ValueError, match=message):
         cut(tmp_path / "out", bad)

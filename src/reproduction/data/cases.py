@@ -1,4 +1,4 @@
-"""The patch format: one file a case, one manifest a data set, five folds by case id (book chapter *Data*).
+"""The patch format: one file a case, one manifest a data set, five folds by case id.
 
 A data set is a folder::
 
@@ -95,15 +95,7 @@ def write_case(path: str | os.PathLike[str], case: Case) -> Path:
 
 
 def read_case(path: str | os.PathLike[str]) -> Case:
-    """Read a case that :func:`write_case` stored; its id is the file's name.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If the file is damaged or is no case; the file and what was found.
-    """
+    """Read a case that `write_case` stored; its id is the file's name. A damaged file raises a ``ValueError``."""
     path = Path(path)
     try:
         # From memory: of a damaged file np.load would leave the handle open.
@@ -119,13 +111,7 @@ def read_case(path: str | os.PathLike[str]) -> Case:
 def assign_folds(ids: Iterable[str], folds: int = FOLDS) -> dict[str, int]:
     """Fold of every case, from the ids alone: sort by SHA-256 of the id, deal out in turn.
 
-    Fold sizes differ by at most one. The order of ``ids`` does not matter; the same ids give the same folds on every
-    machine.
-
-    Raises
-    ------
-    ValueError
-        If an id occurs twice, or there are fewer cases than folds.
+    Fold sizes differ by at most one. The same ids, in any order, give the same folds on every machine.
 
     Examples
     --------
@@ -143,19 +129,10 @@ def assign_folds(ids: Iterable[str], folds: int = FOLDS) -> dict[str, int]:
 
 
 class CaseSet:
-    """A data set on disk, opened by its manifest.
+    """A data set on disk, opened by the ``manifest.json`` in its folder.
 
-    Parameters
-    ----------
-    folder
-        Folder that holds ``manifest.json``.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no manifest: the data script has not run, or was stopped.
-    ValueError
-        If the manifest is damaged or of another format.
+    Without a manifest (the data script has not run, or was stopped) it raises ``FileNotFoundError``, with a damaged one
+    ``ValueError``.
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
@@ -206,13 +183,7 @@ class CaseSet:
         return ids
 
     def load(self, organ: str, ids: Iterable[str] | None = None) -> list[Case]:
-        """Read and verify cases (all of the organ, in order of id, unless ``ids`` are given).
-
-        Raises
-        ------
-        ValueError
-            If an id is not in the manifest, or a file's content is not what the manifest states.
-        """
+        """Read cases (all of the organ in order of id, if ``ids`` is None) and compare them with the manifest."""
         entries = self.entries(organ)
         cases = []
         for name in self.known(organ, ids):
@@ -256,7 +227,7 @@ def write_manifest(
     source, patch
         Where the data come from, and how patches were cut.
     folds
-        Number of folds (by case id, see :func:`assign_folds`).
+        See `assign_folds`.
     """
     organs = {}
     for organ, entries in cases.items():

@@ -1,4 +1,4 @@
-"""Medical Segmentation Decathlon, task 4: 260 MR volumes of the hippocampus (book chapter *Data*).
+"""Medical Segmentation Decathlon, task 4: 260 MR volumes of the hippocampus.
 
 1 mm isotropic, at most 43 x 59 x 47 voxels, label 1 anterior and 2 posterior. Here the two labels are merged, the
 intensities of each volume brought to mean 0 and standard deviation 1 (scanner units differ by a factor of ten
@@ -64,10 +64,10 @@ def patch(name: str, image: NDArray, label: NDArray, affine: NDArray, label_affi
     ----------
     name
         Case id.
-    image, label : arrays (x, y, z)
-        MR intensities, and labels; what is not 0 belongs to the hippocampus.
-    affine, label_affine : arrays (4, 4)
-        Voxel to millimetre, of both.
+    image, label
+        MR intensities, and labels, both (x, y, z); what is not 0 belongs to the hippocampus.
+    affine, label_affine
+        Voxel to millimetre, of both, (4, 4).
 
     Raises
     ------

@@ -1,11 +1,11 @@
-"""KiTS23: real kidneys, measured under noise (book chapter "Optimal segmentations under noise").
+"""KiTS23: real kidneys, measured under noise.
 
-KiTS23 holds contrast-enhanced CT scans of patients with a renal tumour; each structure was outlined by three annotators
+KiTS23 holds contrast-enhanced CT scans of patients with a renal tumour; three annotators outlined each structure
 independently. Here the outline of one annotator is the clean label of one kidney. The noise is the same in all
-directions of space, in millimetres, whatever the voxels. Only measures of the masks are kept, never the data.
+directions of space, in millimetres. Only measures of the masks are kept, never the data.
 
-Kidneys are measured one by one: what lies so far apart does not meet. The thirteen patients of `CASES` are those with
-slices of at most 1 mm among 105 even-numbered cases: flat voxels would distort the surfaces.
+The thirteen patients of `CASES` are those with slices of at most 1 mm among 105 even-numbered cases: flat voxels would
+distort the surfaces.
 
 Source: Heller et al. 2023, arXiv:2307.01984; https://github.com/neheller/kits23; CC BY-NC-SA 4.0.
 """
@@ -95,21 +95,12 @@ def _files(source: Path, annotator: int) -> dict[str, tuple[Path, int]]:
 
 
 def read_kidney(name: str, path: str | os.PathLike[str], bit: int = -1) -> Kidney:
-    """Read one outline from a NIfTI file.
-
-    Parameters
-    ----------
-    name
-        Name of the kidney.
-    path
-        A label of 0 and 1, or a bit field in which bit k is annotator k + 1.
-    bit
-        0, 1 or 2 for a bit field; -1 for a label.
+    """Read one outline from a NIfTI file: bit ``bit`` of a bit field (annotator bit + 1), or -1 for a label of 0 and 1.
 
     Raises
     ------
     ValueError
-        If the file is damaged, is no volume of 0 and 1 (or of 0 to 7), or the outline is empty; the file is named.
+        If the file is damaged or no such volume, or the outline is empty; the file is named.
 
     Examples
     --------
@@ -143,13 +134,12 @@ def kidneys(
     Parameters
     ----------
     source
-        Folder in one of two layouts: ``<case>_kidney_instance-<k>.nii.gz`` with a bit field of the annotators, or a
-        checkout of the KiTS23 repository (or its ``dataset`` folder), with
-        ``case_*/instances/kidney_instance-<k>_annotation-<annotator>.nii.gz``.
+        Folder of ``<case>_kidney_instance-<k>.nii.gz`` with a bit field of the annotators, or a checkout of the KiTS23
+        repository (or its ``dataset`` folder).
     annotator
         1, 2 or 3.
     cases
-        Which patients; None for all that are there and have slices of at most `THICKEST_MM`.
+        Which patients; None takes all with slices of at most `THICKEST_MM`.
 
     Raises
     ------
@@ -166,8 +156,8 @@ def kidneys(
             f"no kidneys in {source}: expected <case>_kidney_instance-<k>.nii.gz, or a checkout of {ABOUT['url']} with "
             "dataset/case_*/instances/kidney_instance-<k>_annotation-<n>.nii.gz"
         )
-    there = {name[: len("case_00000")] for name in files}
-    missing = [case for case in cases or () if case not in there]
+    found = {name[: len("case_00000")] for name in files}
+    missing = [case for case in cases or () if case not in found]
     if missing:
         raise FileNotFoundError(
             f"{source} has no kidney of {missing[0]} ({len(missing)} of {len(cases or ())} missing)"
@@ -181,21 +171,13 @@ def kidneys(
 
 
 def kidney_rows(kidney: Kidney, a_mm: Sequence[float] = A_MM) -> list[dict[str, Any]]:
-    """Measure one kidney under noise of several strengths, in mm.
-
-    Parameters
-    ----------
-    kidney
-        The clean label, cropped; `MARGIN` standard deviations of background and a voxel are put around it.
-    a_mm
-        Standard deviations of a displacement along each axis of space.
+    """Measure one kidney under noise of several strengths (standard deviations along each axis of space, in mm).
 
     Returns
     -------
     list of dict
         For each strength ``kidney, slice_mm, row_mm, column_mm, a_mm, lost`` (the part of the volume that the noise
-        moves out of the image) and what `reproduction.data.shapes.optimal_shapes` measures; volumes in mm^3, surfaces in
-        mm^2.
+        moves out of the image) and what `optimal_shapes` measures; volumes in mm^3, surfaces in mm^2.
 
     Examples
     --------
@@ -236,14 +218,14 @@ def measure_kidneys(
     source, annotator, cases
         As of `kidneys`.
     a_mm
-        As of `kidney_rows`.
+        Standard deviations of the noise.
     report
         Called with lines of progress.
 
     Returns
     -------
     DataFrame
-        The table, a row for each kidney and strength; eight digits are written.
+        A row for each kidney and strength; eight digits are written.
 
     Raises
     ------
@@ -275,12 +257,7 @@ def measure_kidneys(
 
 
 def load_shapes() -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Read the committed table and its provenance: from ``$NOISYSEG_RESULTS/kits23`` if there, else ``results/kits23``.
-
-    Raises
-    ------
-    FileNotFoundError
-        If neither is there.
+    """Read the committed table and its provenance from ``$NOISYSEG_RESULTS/kits23``, else from ``results/kits23``.
 
     Examples
     --------

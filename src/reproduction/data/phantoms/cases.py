@@ -1,4 +1,4 @@
-"""Phantoms as a data set: seeded CT-like scenes of three organs, written once (book chapter *Data*)."""
+"""Phantoms as a data set: seeded CT-like scenes of three organs, written once."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FIELD_OF_VIEW_MM = 192.0
 
 
 def folder_name(size: int, cases: int, seed: int) -> str:
-    """Name of the folder of one phantom set; different parameters never share one.
+    """Name of the folder of a phantom set; different parameters never share one.
 
     Examples
     --------
@@ -31,15 +31,6 @@ def make_phantoms(
     """Make ``cases`` phantoms of each organ at ``size``^3 voxels over 192 mm; those that are there are kept.
 
     Case ``k`` of an organ is ``ct_phantom(organ, 100000 * seed + k, size)``.
-
-    Parameters
-    ----------
-    folder
-        Where the set goes; see :func:`folder_name`.
-    size, cases, seed
-        Voxels per side, phantoms per organ, seed of the set.
-    report
-        Called with lines of progress.
 
     Raises
     ------

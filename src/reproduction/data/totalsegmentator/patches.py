@@ -1,8 +1,8 @@
 """TotalSegmentator: CT patches of right kidneys, aortas and oesophagi, cut while they are read.
 
-First the masks of all subjects are measured, then the CTs of the selected ones are cut to patches of 64^3 cells of 3 mm,
-in Hounsfield units, with air where a patch leaves the scanned volume. Everything is written once, whole, and found again
-after a kill at any point.
+First the masks of all subjects are measured, then the CTs of the selected ones are cut to patches of 64^3 cells of
+3 mm, in Hounsfield units, with air where a patch leaves the scanned volume. Everything is written once, whole, and
+found again after a kill at any point.
 
 Source: Wasserthal et al. 2023, doi:10.1148/ryai.230024; CC BY 4.0.
 """
