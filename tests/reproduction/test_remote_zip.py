@@ -200,6 +200,13 @@ def test_names_beyond_ascii(server, name):
     assert open_zip(server).read(name) == RANDOM
 
 
+def test_names_of_old_zips(server):
+    """Without the flag for UTF-8 a name is in code page 437: 0x82 is é."""
+    path = write_zip(server.folder / "x.zip", {"a/xy": RANDOM})
+    path.write_bytes(path.read_bytes().replace(b"a/xy", b"a/\x82t"))
+    assert open_zip(server).read("a/ét") == RANDOM
+
+
 def test_sizes_after_the_data(server):
     """A zip that was written to a pipe has its sizes behind the members (data descriptors)."""
 
