@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from ct_subjects import CLASSES, as_folder, as_zip, ball_subjects, nifti
-from reproduction.data.cases import read_case, write_case
+from reproduction.data.cases import in_order, read_case, write_case
 from reproduction.data.nifti import read_image
 from reproduction.data.totalsegmentator import cutting
 from reproduction.data.totalsegmentator.cutting import Cutting
-from reproduction.data.totalsegmentator.selection import Criteria, in_order
+from reproduction.data.totalsegmentator.selection import Criteria
 from reproduction.data.totalsegmentator.subjects import CT, Folder, LocalZip
 
 ORGANS = dict(zip(("kidney", "aorta", "oesophagus"), CLASSES, strict=True))

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reproduction.data.cases import in_order
 from reproduction.data.totalsegmentator.selection import (
     Criteria,
     Structure,
-    in_order,
     measure_structure,
     read_structure,
     select,

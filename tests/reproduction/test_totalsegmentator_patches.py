@@ -22,11 +22,10 @@ import pytest
 from ct_subjects import CLASSES, TOP, as_folder, as_zip, ball_subjects, nifti, real_subjects
 from range_server import nginx, serve
 from reproduction.config import Preset
-from reproduction.data.cases import CaseSet, read_case
+from reproduction.data.cases import CaseSet, in_order, read_case
 from reproduction.data.download import md5
 from reproduction.data.http_range import AnotherFile, RangeNotSupported, RequestLimits
 from reproduction.data.totalsegmentator.patches import CASES, CRITERIA, ORGANS, examples, make_totalsegmentator
-from reproduction.data.totalsegmentator.selection import in_order
 from reproduction.data.totalsegmentator.versions import VERSIONS, Version
 from reproduction.runs.notebook import prepare_data
 

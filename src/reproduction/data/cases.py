@@ -77,6 +77,10 @@ class Case:
             sha.update(np.ascontiguousarray(array).data.cast("B"))
         return sha.hexdigest()
 
+    def entry(self) -> dict[str, Any]:
+        """What the manifest says of the case."""
+        return {"voxels": int(self.label.sum()), "sha256": self.digest()}
+
 
 def write_case(path: str | os.PathLike[str], case: Case) -> Path:
     """Store a case as compressed NPZ, atomically.
@@ -108,8 +112,19 @@ def read_case(path: str | os.PathLike[str]) -> Case:
         raise ValueError(f"{path} is no readable case ({error}); delete it and run its data script again") from error
 
 
+def in_order(ids: Iterable[str]) -> list[str]:
+    """Ids in the order of their SHA-256, in which no trend along a numbering survives.
+
+    Examples
+    --------
+    >>> in_order(["s0000", "s0001", "s0002", "s0003"])
+    ['s0003', 's0000', 's0001', 's0002']
+    """
+    return sorted(set(ids), key=lambda name: (hashlib.sha256(name.encode()).hexdigest(), name))
+
+
 def assign_folds(ids: Iterable[str], folds: int = FOLDS) -> dict[str, int]:
-    """Fold of every case, from the ids alone: sort by SHA-256 of the id, deal out in turn.
+    """Fold of every case, from the ids alone: dealt out in turn, `in_order`.
 
     Fold sizes differ by at most one. The same ids, in any order, give the same folds on every machine.
 
@@ -124,8 +139,7 @@ def assign_folds(ids: Iterable[str], folds: int = FOLDS) -> dict[str, int]:
         raise ValueError(f"ids: {', '.join(twice[:3])} occurs more than once")
     if not 2 <= folds <= len(names):
         raise ValueError(f"folds is {folds} for {len(names)} cases; expected 2 to {len(names)}")
-    order = sorted(names, key=lambda name: (hashlib.sha256(name.encode()).hexdigest(), name))
-    return {name: rank % folds for rank, name in enumerate(order)}
+    return {name: rank % folds for rank, name in enumerate(in_order(names))}
 
 
 class CaseSet:

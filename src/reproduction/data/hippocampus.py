@@ -197,7 +197,7 @@ def _cut(
             label, label_place = _read(partial(read_label, values=(0, 1, 2)), label_name, members)
             case = patch(name, image, label, place.affine, label_place.affine)
             write_case(target, case)
-        entries[name] = {"voxels": int(case.label.sum()), "sha256": case.digest()}
+        entries[name] = case.entry()
         if number % 50 == 0 or number == expected:
             report(f"{ORGAN}: {number} of {expected} cases")
     return entries

@@ -58,16 +58,9 @@ _UNITS = {"volume": "volume_mm3", "surface": "surface_mm2"}
 
 @dataclass(frozen=True)
 class Kidney:
-    """One annotator's outline of one kidney.
+    """One annotator's outline of one kidney, such as ``case_00002_kidney_instance-1``.
 
-    Attributes
-    ----------
-    name : str
-        Such as ``case_00002_kidney_instance-1``.
-    label : ndarray of bool, shape (slices, rows, columns)
-        Cropped to the outline, no margin.
-    spacing_mm : tuple of 3 floats
-        Size of a voxel along the three axes.
+    ``label`` (slices, rows, columns) is cropped to the outline; ``spacing_mm`` is the size of a voxel along its axes.
     """
 
     name: str
@@ -143,10 +136,8 @@ def kidneys(
 
     Raises
     ------
-    FileNotFoundError
-        If there is no such folder, no kidney in it, or none of a wanted case.
-    ValueError
-        If `annotator` is not 1, 2 or 3 or a file is damaged.
+    FileNotFoundError, ValueError
+        If there is no kidney, or none of a wanted case; if `annotator` is not 1, 2 or 3 or a file is damaged.
     """
     if annotator not in (1, 2, 3):
         raise ValueError(f"annotator: expected 1, 2 or 3, got {annotator!r}")
@@ -226,11 +217,6 @@ def measure_kidneys(
     -------
     DataFrame
         A row for each kidney and strength; eight digits are written.
-
-    Raises
-    ------
-    ValueError, OSError
-        As of `kidneys`, or if the files cannot be written.
     """
     rows: list[dict[str, Any]] = []
     digests: dict[str, str] = {}

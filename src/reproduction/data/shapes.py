@@ -100,17 +100,14 @@ def measure(mask: Array, spacing: float | Sequence[float] = 1.0) -> Shape:
 
     Both are at most 1 for a set with a smooth boundary, and 1 for a disc or a ball alone.
 
+    An empty mask has no volume, no surface and no component, and its ball-likeness is NaN.
+
     Parameters
     ----------
     mask
         0 and 1 of any dtype, two or three axes, at least one voxel.
     spacing
         Size of a voxel, one number or one per axis; square pixels in 2-D.
-
-    Returns
-    -------
-    Shape
-        An empty mask has no volume, no surface and no component, and its ball-likeness is NaN.
 
     Notes
     -----
@@ -205,17 +202,14 @@ def low_noise_dice(volume: float, surface: float, a: float) -> float:
     Half of D* is the threshold t. The boundary must be smooth, and `a` small against the radii of its curvature and
     the thickness of the label (book: ``prop-low-noise``).
 
+    It is no bound, and negative where `a` is far too large for it.
+
     Parameters
     ----------
     volume, surface
         Of the label, as of `measure`: positive, and non-negative.
     a
         Standard deviation of a displacement, in the same unit of length.
-
-    Returns
-    -------
-    float
-        The estimate; it is no bound, and negative where `a` is far too large for it.
 
     Examples
     --------
@@ -237,19 +231,8 @@ def threshold_grid_error(label: Array, noise: GaussianDeformation) -> float:
         \frac{1}{V} \sqrt{\frac{2}{\pi}} \sum_k \frac{F_k}{8\,\sigma_k}\right),\qquad \sigma_k = a_k N_k
 
     with V the voxels of the label and :math:`F_k` its faces across axis k, where nothing leaves the image (book:
-    ``lem-grid``).
-
-    Parameters
-    ----------
-    label
-        The clean label: 0 and 1, any shape, with some foreground.
-    noise
-        Only its strength `a` matters here.
-
-    Returns
-    -------
-    float
-        In [0, 1/2]. An axis with a = 0 adds nothing: along it the marginal is constant on voxels.
+    ``lem-grid``). The label has any shape and some foreground. An axis with a = 0 adds nothing: along it the marginal
+    is constant on voxels.
 
     Examples
     --------

@@ -65,7 +65,7 @@ def make_phantoms(
                 made = ct_phantom(organ, 100000 * seed + k, size=size, spacing_mm=FIELD_OF_VIEW_MM / size)
                 case = Case(name, made.image, made.label, np.full(3, made.spacing_mm))
                 write_case(target, case)
-            entries[organ][name] = {"voxels": int(case.label.sum()), "sha256": case.digest()}
+            entries[organ][name] = case.entry()
         report(f"phantoms: {cases} of {organ}")
     about = {"name": "noisyseg phantoms", "licence": "CC0", "organs": list(ORGANS)}
     return write_manifest(folder, "phantoms", entries, about, rule)

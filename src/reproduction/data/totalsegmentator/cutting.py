@@ -12,12 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from reproduction.data.cases import FOLDS, Case, read_case, write_case
+from reproduction.data.cases import FOLDS, Case, in_order, read_case, write_case
 from reproduction.data.nifti import Place, read_image, read_label
 from reproduction.data.totalsegmentator.selection import (
     Criteria,
     Structure,
-    in_order,
     measure_structure,
     read_structure,
     select,
@@ -143,8 +142,7 @@ class Cutting:
         structure = self.structures[organ][case.id]
         assert isinstance(structure, Structure)
         return {
-            "voxels": int(case.label.sum()),
-            "sha256": case.digest(),
+            **case.entry(),
             "scan_voxels": structure.voxels,
             "scan_inside": structure.inside,
             "scan_spacing_mm": list(structure.spacing_mm),

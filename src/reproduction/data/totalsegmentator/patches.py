@@ -17,11 +17,11 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from reproduction.data.cases import FOLDS, Case, CaseSet, read_case, write_manifest
+from reproduction.data.cases import FOLDS, Case, CaseSet, in_order, read_case, write_manifest
 from reproduction.data.http_range import RequestLimits
 from reproduction.data.nifti import read_image, read_label
 from reproduction.data.totalsegmentator.cutting import AIR_HU, CELL_MM, CELLS, Cutting, cut_case
-from reproduction.data.totalsegmentator.selection import Criteria, in_order, measure_structure
+from reproduction.data.totalsegmentator.selection import Criteria, measure_structure
 from reproduction.data.totalsegmentator.subjects import CT, Subjects
 from reproduction.data.totalsegmentator.versions import Version, check_source, checked, open_source, version_of
 from reproduction.paths import write_json

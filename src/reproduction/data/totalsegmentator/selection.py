@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import base64
 import dataclasses
-import hashlib
 import os
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from reproduction.data.cases import in_order
 from reproduction.data.patches import PatchGrid
 from reproduction.paths import read_json, write_json
 
@@ -137,17 +137,6 @@ def read_structure(path: str | os.PathLike[str]) -> Structure | None:
         return Structure(shape, affine, spacing, content["voxels"], content["inside"], content["faces"], grid, label)
     except (FileNotFoundError, ValueError, KeyError, TypeError, zlib.error):
         return None
-
-
-def in_order(subjects: Iterable[str]) -> list[str]:
-    """Subjects in the order in which they are considered: that of the SHA-256 of their ids.
-
-    Examples
-    --------
-    >>> in_order(["s0000", "s0001", "s0002", "s0003"])
-    ['s0003', 's0000', 's0001', 's0002']
-    """
-    return sorted(set(subjects), key=lambda name: (hashlib.sha256(name.encode()).hexdigest(), name))
 
 
 def select(
