@@ -448,10 +448,7 @@ def test_experiment_executes_with_what_there_is(tmp_path, run):
         assert r"CE(\*) beats CE(0) by .100 [.100, .100]" in shown
         assert "1,234" in shown
         assert "*smoke*: one seed only (1), so how much another training would change is not known." in shown
-        assert (
-            "*smoke*: no run has been scored under these rules yet; `python -m reproduction rescore --preset smoke`"
-            in shown
-        )
+        assert "*smoke*: not scored under these rules." in shown
     else:
         assert "| hippocampus | .02 | .535 [" in shown, "a case counts once, with its mean over the seeds"
         # The means of the two trainings are .02 apart: a standard deviation of .02 / sqrt(2), whatever the method.

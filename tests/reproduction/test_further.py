@@ -15,7 +15,7 @@ from noisyseg.noise import GaussianDeformation
 from reproduction.data.cases import Case
 from reproduction.network.training import Trainer
 from reproduction.paths import read_json
-from reproduction.scoring.further import fold_curve, lacks_rankseg, read_further, score_further_run, write_further
+from reproduction.scoring.further import fold_curve, read_further, score_further_run, write_further
 from reproduction.scoring.rules import GRID, fold_threshold, rankseg_version
 from reproduction.scoring.scores import score_case
 
@@ -168,13 +168,8 @@ def test_damaged_facts_are_named(tmp_path):
         read_further(tmp_path, CONFIG, "d" * 64)
 
 
-def test_which_scores_lack_rankseg():
-    assert lacks_rankseg({"rankseg": None}, CONFIG) and not lacks_rankseg({"rankseg": "0.0.8"}, CONFIG)
-    assert not lacks_rankseg({"rankseg": None}, tiny.small_config(loss="sd")), "soft-Dice has no rule that needs it"
-
-
 def test_of_a_real_run_the_files_are_there_and_fit(tmp_path):
-    """What `execute` leaves, from the checkpoint's own maps: more is in test_experiment.py and test_rescore.py."""
+    """What `execute` leaves, from the checkpoint's own maps: more is in test_run.py."""
     from reproduction.runs.run import execute
 
     config = tiny.small_config(epochs=1)

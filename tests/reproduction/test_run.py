@@ -225,7 +225,7 @@ def test_a_failure_is_one_line_and_the_next_success_removes_it(data, tmp_path, m
 def test_missing_data_and_a_damaged_case_are_named(data, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"manifest\.json does not exist.*data_scripts"):
         execute(CONFIG, tmp_path / "run", tmp_path / "nowhere", report=silent)
-    broken = shutil.copytree(data, tmp_path / "data", ignore=shutil.ignore_patterns("packed", "noise"))
+    broken = shutil.copytree(data, tmp_path / "data")
     path = broken / "hippocampus" / "hippocampus" / "case-3.npz"
     path.write_bytes(path.read_bytes()[:-50])
     with pytest.raises(ValueError, match=r"case-3\.npz is no readable case"):

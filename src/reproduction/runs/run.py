@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,19 +22,17 @@ import filelock
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 
 from reproduction.config import RunConfig
 from reproduction.config import is_done as is_done
 from reproduction.data.cases import Case, CaseSet
-from reproduction.data.packed import load_packed
 from reproduction.scoring.scores import ceiling, score_case
 from reproduction.scoring.further import score_further_run, write_further
 from noisyseg.noise import GaussianDeformation
-from reproduction.runs.noise_cache import noisy_label as noisy_label
-from reproduction.runs.noise_cache import noisy_labels
 from reproduction.paths import atomic_write, read_json, write_json
 from reproduction.provenance import provenance
-from reproduction.network.training import ImageStack, Trainer, normalise, reproducible
+from reproduction.network.training import Trainer, normalise, reproducible
 
 
 def choose_device() -> torch.device:
@@ -107,31 +104,40 @@ def _limit(ids: list[str], count: int) -> list[str]:
     return ids[:count] if count else ids
 
 
-def prepare(
-    config: RunConfig,
-    data_set: CaseSet,
-    load: Callable[[str, list[str]], list[Case]] | None = None,
-    report: Callable[[str], None] = print,
-) -> tuple[Trainer, list[Case]]:
-    """Make the untrained trainer of a run, with its training pairs, and load its test cases.
+def noisy_label(case: Case, config: RunConfig) -> NDArray[np.uint8]:
+    """The one noisy label of a case: the same for both losses, all folds and all trainings."""
+    return GaussianDeformation(config.a, config.b).sample(case.label, rng=config.seed_of_case(case.id))
 
-    Images are mapped from packed files and noisy labels drawn once for all runs that share them, see
-    :mod:`reproduction.data.packed` and :mod:`reproduction.runs.noise_cache`, which say to ``report`` what they found damaged.
-    ``load`` (organ and ids to cases) replaces the packed files, for a caller that has the cases in memory.
-    """
-    load = load or partial(load_packed, data_set, report=report)
-    train_ids, test_ids = data_set.split(config.organ, config.fold)
-    train = load(config.organ, _limit(train_ids, config.train_cases))
-    test = load(config.organ, _limit(test_ids, config.test_cases))
-    labels = torch.from_numpy(noisy_labels(config, data_set, train, report))[:, None]
-    images = ImageStack([case.image for case in train], config)
-    return Trainer(config, images, labels, choose_device()), test
+
+def build_trainer(config: RunConfig, data_set: CaseSet) -> Trainer:
+    """Make the untrained trainer of a run with its training pairs: normalised images and noisy labels."""
+    ids = _limit(data_set.split(config.organ, config.fold)[0], config.train_cases)
+    images = labels = torch.empty(0)
+    for k, name in enumerate(ids):  # one by one: nothing is in memory twice
+        (case,) = data_set.load(config.organ, [name])
+        if k == 0:
+            images = torch.empty(len(ids), 1, *case.image.shape)
+            labels = torch.empty(images.shape, dtype=torch.uint8)
+        if case.image.shape != images.shape[2:]:
+            raise ValueError(
+                f"{config.organ} case {name} has shape {case.image.shape}, the first case {tuple(images.shape[2:])}; "
+                "expected one shape for all"
+            )
+        images[k] = normalise([case.image], config)[0]
+        labels[k, 0] = torch.from_numpy(noisy_label(case, config))
+    return Trainer(config, images, labels, choose_device())
+
+
+def load_test_cases(config: RunConfig, data_set: CaseSet) -> list[Case]:
+    """Read the cases that a run is scored on."""
+    _, test_ids = data_set.split(config.organ, config.fold)
+    return data_set.load(config.organ, _limit(test_ids, config.test_cases))
 
 
 def _execute(config: RunConfig, folder: Path, data_set: CaseSet, report: Callable[[str], None]) -> dict[str, Any]:
     started, worked = time.perf_counter(), time.process_time()
     write_json(folder / "config.json", config.to_dict())
-    trainer, test = prepare(config, data_set, report=report)
+    trainer, test = build_trainer(config, data_set), load_test_cases(config, data_set)
     facts = {"data_digest": data_set.digest}
     checkpoint, progress = folder / "checkpoint.pt", folder / "progress.jsonl"
     if checkpoint.is_file():

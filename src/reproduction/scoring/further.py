@@ -3,7 +3,7 @@
 They need the maps of the training cases as well, which a run does not keep; its ``checkpoint.pt`` has the network that
 makes all of them again, bit for bit on the same machine. A run's folder therefore gets two small files more:
 ``further.csv`` with the columns of ``cases.csv``, and last, ``further.json`` (see :func:`score_further_run`). Runs made
-before there were such rules get them by ``python -m reproduction rescore`` . Book chapter *The experiment*.
+before there were such rules do not have them. Book chapter *The experiment*.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from torch import Tensor
 from noisyseg.noise import GaussianDeformation
 from reproduction.config import RunConfig
 from reproduction.data.cases import Case
-from reproduction.network.training import ImageStack, Trainer, normalise
+from reproduction.network.training import Trainer, normalise
 from reproduction.paths import atomic_write, read_json, write_json
-from reproduction.scoring.rules import FURTHER, GRID, RANK_SOLVERS, dice_over_grid, fold_threshold, rankseg_version
+from reproduction.scoring.rules import GRID, dice_over_grid, fold_threshold, rankseg_version
 from reproduction.scoring.scores import score_case, score_further
 
 CHUNK = 16  # maps in memory at a time
@@ -42,7 +42,7 @@ def fold_curve(trainer: Trainer) -> NDArray[np.float64]:
     return total / len(trainer.images)
 
 
-def _maps(trainer: Trainer, images: Tensor | ImageStack) -> Iterator[NDArray[np.float32]]:
+def _maps(trainer: Trainer, images: Tensor) -> Iterator[NDArray[np.float32]]:
     for start in range(0, len(images), CHUNK):
         yield from trainer.probabilities(images[start : start + CHUNK]).numpy()
 
@@ -129,8 +129,3 @@ def read_further(folder: Path, config: RunConfig, data_digest: str) -> dict[str,
     if facts is None or (facts["config_hash"], facts["data_digest"]) != (config.hash, data_digest):
         return None
     return facts
-
-
-def lacks_rankseg(facts: dict[str, Any], config: RunConfig) -> bool:
-    """Whether the scores were made without ``rankseg`` although the run's loss has rules that need it."""
-    return facts["rankseg"] is None and any(FURTHER[method] == config.loss for method in RANK_SOLVERS)
