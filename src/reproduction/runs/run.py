@@ -1,8 +1,11 @@
 """A run: its folder, its lock, resume, scores and provenance (book chapter *Reproduce*).
 
 A run's folder ``runs/<preset>/<run>-<hash>/`` holds ``config.json``, ``run.ipynb`` (as executed), ``progress.jsonl``,
-``checkpoint.pt``, ``cases.csv``, ``further.csv`` and ``further.json`` (further rules on the same maps) and, last of
-all, ``metrics.json``. A run that has ``metrics.json`` for the same data is done; any other goes on from its checkpoint.
+``checkpoint.pt``, ``cases.csv`` and, last of all, ``metrics.json``. A run that has ``metrics.json`` for the same data is
+done; any other goes on from its checkpoint.
+
+Runs of an earlier version have the paper's methods in ``cases.csv`` and the other rules in ``further.csv``, which is not
+read: tables of such runs lack the other rules. Without its ``metrics.json`` a run is scored again, from its checkpoint.
 """
 
 from __future__ import annotations
@@ -27,8 +30,8 @@ from numpy.typing import NDArray
 from reproduction.config import RunConfig
 from reproduction.config import is_done as is_done
 from reproduction.data.cases import Case, CaseSet
-from reproduction.scoring.scores import ceiling, score_case
-from reproduction.scoring.further import score_further_run, write_further
+from reproduction.scoring.evaluation import score_cases
+from reproduction.scoring.rules import METHODS
 from noisyseg.noise import GaussianDeformation
 from reproduction.paths import atomic_write, read_json, write_json
 from reproduction.provenance import provenance
@@ -163,19 +166,19 @@ def _execute(config: RunConfig, folder: Path, data_set: CaseSet, report: Callabl
             f"{config.name}: epoch {trainer.epoch}/{config.epochs}  loss {record['train_loss']:.4f}  "
             f"train Dice {record['train_dice']:.3f}  {left:.0f} s left"
         )
-    rows = score_run(config, trainer, test)
+    noisy = [noisy_label(case, config) for case in test]
+    maps = trainer.probabilities(normalise([case.image for case in test], config)).numpy()
+    rows, rules = score_cases(config, trainer, test, noisy, list(maps))
     buffer = io.StringIO()
     pd.DataFrame(rows).to_csv(buffer, index=False)
     atomic_write(folder / "cases.csv", buffer.getvalue())
-    noisy = [noisy_label(case, config) for case in test]
-    more, more_facts = score_further_run(config, trainer, test, noisy, pd.DataFrame(rows))
-    write_further(folder, config, data_set.digest, more, {**more_facts, "provenance": provenance()})
     metrics = {
         "run": config.name,
         "config_hash": config.hash,
         "data_digest": data_set.digest,
         "data_version": data_set.manifest.get("source", {}).get("version"),
         "scores": _means(rows),
+        "rules": rules,
         "best_epoch": trainer.best_epoch,
         "train_cases": len(trainer.images),
         "test_cases": len(test),
@@ -207,19 +210,6 @@ def _training_s(trainer: Trainer) -> float:
 
 
 def _means(rows: list[dict[str, Any]]) -> dict[str, float]:
-    methods = dict.fromkeys(row["method"] for row in rows)
-    scores = {method: [row["dice_noisy"] for row in rows if row["method"] == method] for method in methods}
-    return {method: round(float(np.mean(values)), 6) for method, values in scores.items()}
-
-
-def score_run(config: RunConfig, trainer: Trainer, test: list[Case]) -> list[dict[str, Any]]:
-    """Rows of ``cases.csv``: every test case under every rule of the run's loss, see :mod:`reproduction.scoring.scores`."""
-    noise = GaussianDeformation(config.a, config.b)
-    maps = trainer.probabilities(normalise([case.image for case in test], config)).numpy()
-    rows = []
-    for case, c in zip(test, maps, strict=True):
-        bound = ceiling(case.label, noise, seed=config.seed_of_case(case.id) ^ 1, samples=config.ceiling_samples)
-        point = {"organ": config.organ, "a": config.a, "fold": config.fold, "case": case.id}
-        for row in score_case(c, config.loss, noisy_label(case, config), case.label, noise.marginal(case.label)):
-            rows.append({**point, **row, **bound})
-    return rows
+    """Mean Dice against the noisy labels of the paper's methods."""
+    scores = {method: [row["dice_noisy"] for row in rows if row["method"] == method] for method in METHODS}
+    return {method: round(float(np.mean(values)), 6) for method, values in scores.items() if values}
