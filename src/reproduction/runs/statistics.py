@@ -121,10 +121,10 @@ def paired_differences(cases: pd.DataFrame) -> pd.DataFrame:
         if len(twice):
             raise ValueError(f"{where}: {twice[0][0]} was scored twice on {twice[0][1]}")
         ordered, methods = group.sort_values(index), set(group["method"])
-        pairs = [*DIFFERENCES, *(pair for pair in OTHER_DIFFERENCES if methods.issuperset(pair))]
+        pairs = [pair for pair in (*DIFFERENCES, *OTHER_DIFFERENCES) if methods.issuperset(pair)]
         for first, second in pairs:
             both = [ordered.loc[ordered["method"] == method] for method in (first, second)]
-            same = len(both[0]) and both[0][index].to_numpy().tolist() == both[1][index].to_numpy().tolist()
+            same = both[0][index].to_numpy().tolist() == both[1][index].to_numpy().tolist()
             if not same or any(part[list(SCORES)].isna().to_numpy().any() for part in both):
                 raise ValueError(f"{where}: {first} and {second} were not scored on the same cases")
             for score in SCORES:
@@ -135,7 +135,8 @@ def paired_differences(cases: pd.DataFrame) -> pd.DataFrame:
                 rows.append({"organ": organ, "a": a, "difference": name, "score": score, "n": len(gains)})
                 rows[-1].update(mean=mean, lo=low, hi=high)
                 rows[-1].update({"seeds": len(seeds), "seed_sd": _seed_sd(gains)} if len(seeds) > 1 else {})
-    return pd.DataFrame(rows)
+    columns = ["organ", "a", "difference", "score", "n", "mean", "lo", "hi"]  # also where there is no pair
+    return pd.DataFrame(rows, columns=[*columns, "seeds", "seed_sd"] if len(seeds) > 1 else columns)
 
 
 def empty_trainings(cases: pd.DataFrame) -> list[str]:

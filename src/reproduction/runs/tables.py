@@ -213,6 +213,7 @@ def main_table(results: Results, score: str = "dice_noisy") -> pd.DataFrame:
     """
     wide = results.summary.pivot(index=["organ", "a"], columns="method", values=score)
     top = results.summary.drop_duplicates(["organ", "a"]).set_index(["organ", "a"])
-    table = wide.assign(ceiling=top["ceiling"]).reindex(index=top.index, columns=[*METHODS, "ceiling"])
+    columns = [method for method in METHODS if method in wide]  # a preset may have one loss
+    table = wide.assign(ceiling=top["ceiling"]).reindex(index=top.index, columns=[*columns, "ceiling"])
     table.columns.name = None
     return table
