@@ -1,4 +1,4 @@
-"""Phantoms as a data set: seeded CT-like scenes of three organs, written once (book chapter *Data*)."""
+"""Phantoms as a data set: seeded CT-like scenes of three organs, written once."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FIELD_OF_VIEW_MM = 192.0
 
 
 def folder_name(size: int, cases: int, seed: int) -> str:
-    """Name of the folder of one phantom set; different parameters never share one.
+    """Name of the folder of a phantom set; different parameters never share one.
 
     Examples
     --------
@@ -25,21 +25,12 @@ def folder_name(size: int, cases: int, seed: int) -> str:
     return f"phantoms-{size}-{cases}-{seed}"
 
 
-def prepare(
+def make_phantoms(
     folder: str | os.PathLike[str], size: int, cases: int, seed: int, report: Callable[[str], None] = print
 ) -> CaseSet:
     """Make ``cases`` phantoms of each organ at ``size``^3 voxels over 192 mm; those that are there are kept.
 
     Case ``k`` of an organ is ``ct_phantom(organ, 100000 * seed + k, size)``.
-
-    Parameters
-    ----------
-    folder
-        Where the set goes; see :func:`folder_name`.
-    size, cases, seed
-        Voxels per side, phantoms per organ, seed of the set.
-    report
-        Called with lines of progress.
 
     Raises
     ------
@@ -74,7 +65,7 @@ def prepare(
                 made = ct_phantom(organ, 100000 * seed + k, size=size, spacing_mm=FIELD_OF_VIEW_MM / size)
                 case = Case(name, made.image, made.label, np.full(3, made.spacing_mm))
                 write_case(target, case)
-            entries[organ][name] = {"voxels": int(case.label.sum()), "sha256": case.digest()}
+            entries[organ][name] = case.entry()
         report(f"phantoms: {cases} of {organ}")
     about = {"name": "noisyseg phantoms", "licence": "CC0", "organs": list(ORGANS)}
     return write_manifest(folder, "phantoms", entries, about, rule)
