@@ -98,7 +98,7 @@ def measure(mask: Array, spacing: float | Sequence[float] = 1.0) -> Shape:
     .. math:: Q = \frac{4 \pi V}{S^2} \quad (n = 2),\qquad
         \psi = \frac{\pi^{1/3} (6 V)^{2/3}}{S} \quad (n = 3)
 
-    Both are at most 1 for a set with a smooth boundary, and 1 for a disc or a ball alone.
+    Both are at most 1 for a set with a smooth boundary, and 1 for a disc or a ball alone (``prop-ball``).
 
     An empty mask has no volume, no surface and no component, and its ball-likeness is NaN.
 
