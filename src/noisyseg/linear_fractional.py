@@ -13,8 +13,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from noisyseg._core.arrays import Array, blocks, check_array, check_unit_block, host_view, per_axis
+from noisyseg._core.levels import mask_at_least
 from noisyseg._core.search import supremum
-from noisyseg.optimal import _at_least
 
 
 def _threshold(m: Array, weight: float) -> float:
@@ -32,7 +32,7 @@ def _threshold(m: Array, weight: float) -> float:
 def _mask(m: Array, weight: float) -> Array:
     m = check_array("m", m)
     t = _threshold(m, weight)
-    return _at_least(m, t) if t > 0 else m > 0  # at an infinite weight the limit of the masks
+    return mask_at_least(m, t) if t > 0 else m > 0  # at an infinite weight the limit of the masks
 
 
 def _squared(beta: float) -> float:

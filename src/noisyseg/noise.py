@@ -17,7 +17,7 @@ import numpy as np
 
 from noisyseg._core.arrays import Array, check_label, host_view, is_tensor, like, per_axis
 from noisyseg._core.voxels import Warp, bounding_box, leaving, reached, voxel_weights, weight_matrix
-from noisyseg.fields import as_generator, check_shape, white_noise
+from noisyseg.fields import as_generator, check_shape, kronecker_factor, white_noise
 
 ROWS = 32  # rows of the first axis that the marginal computes at a time
 
@@ -187,7 +187,8 @@ class GaussianDeformation:
         if not any(sigma):
             samples[:] = view
         elif box is not None:
-            warp = Warp(view, box, sigma, b)
+            factors = [kronecker_factor(n, bk) for n, bk in zip(label.shape, b, strict=True)]
+            warp = Warp(view, box, sigma, factors)
             for sample in samples:
                 warp(white_noise(label.ndim, warp.ranks, rng), sample)
         if size is None:

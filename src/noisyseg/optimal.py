@@ -6,11 +6,9 @@ Every optimum is a set of the voxels with the largest marginal: what has to be f
 from __future__ import annotations
 
 import math
-import sys
 
-import numpy as np
-
-from noisyseg._core.arrays import Array, blocks, check_array, check_same, check_unit_block, host_view, is_tensor
+from noisyseg._core.arrays import Array, blocks, check_array, check_same, check_unit_block, host_view
+from noisyseg._core.levels import mask_at_least
 from noisyseg._core.search import supremum
 from noisyseg.metrics import soft_dice
 
@@ -61,25 +59,6 @@ def dice_threshold(m: Array) -> float:
     return supremum(check_array("m", m))
 
 
-def _at_least(m: Array, t: float) -> Array:
-    """Give ``m >= t`` compared in float64, computed in the dtype of `m` without a converted copy of it."""
-    if is_tensor(m):
-        torch = sys.modules["torch"]
-        if not m.dtype.is_floating_point:
-            return m >= t
-        m = m.detach()
-        if m.dtype.itemsize < 2:
-            m = m.float()
-        level = torch.tensor(t, dtype=m.dtype, device=m.device)
-        if float(level) < t:
-            level = torch.nextafter(level, torch.ones_like(level))
-        return m >= level
-    if m.dtype.kind != "f":
-        return m >= t
-    level = m.dtype.type(t)  # a number between two neighbours of the dtype acts as the upper one
-    return m >= (np.nextafter(level, m.dtype.type(1)) if float(level) < t else level)
-
-
 def optimal_accuracy(m: Array) -> Array:
     r"""Compute the largest Accuracy-optimal segmentation (equation 11).
 
@@ -111,7 +90,7 @@ def optimal_accuracy(m: Array) -> Array:
     """
     m = check_array("m", m)
     check_unit_block("m", host_view(m), m.shape)
-    return _at_least(m, 0.5)
+    return mask_at_least(m, 0.5)
 
 
 def optimal_dice(m: Array) -> Array:
@@ -146,7 +125,7 @@ def optimal_dice(m: Array) -> Array:
     array([ True,  True,  True, False])
     """
     m = check_array("m", m)
-    return _at_least(m, dice_threshold(m))
+    return mask_at_least(m, dice_threshold(m))
 
 
 def threshold_window(m: Array) -> tuple[float, float]:

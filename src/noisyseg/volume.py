@@ -6,17 +6,32 @@ Volumes are fractions of the image. Everything here is derived in the book's cha
 from __future__ import annotations
 
 import math
+import operator
 import sys
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from noisyseg._core.arrays import Array, check_array, check_unit_block, host_view, is_tensor
-from noisyseg._core.extremal import OptimalVolumes as OptimalVolumes
-from noisyseg._core.extremal import accuracy_extremal as accuracy_extremal
-from noisyseg._core.extremal import dice_extremal as dice_extremal
-from noisyseg._core.extremal import fraction, whole
-from noisyseg._core.extremal import optimal_volumes as optimal_volumes
+from noisyseg._core.arrays import Array, blocks, check_array, check_unit_block, host_view, is_tensor
+from noisyseg.optimal import dice_threshold
+
+
+def _fraction(name: str, value: Any) -> float:
+    """Give `value` as a float in [0, 1], or raise `ValueError`."""
+    try:
+        value = float(value)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name}: expected a number in [0, 1], got {value!r}") from None
+    if not 0 <= value <= 1:
+        raise ValueError(f"{name}: expected a fraction of the image in [0, 1], got {value!r}")
+    return value
+
+
+def _whole(wanted: float) -> int | None:
+    """Give the whole number that `wanted` is up to a relative error of 1e-9; None if it is not one."""
+    count = round(wanted)
+    return count if abs(wanted - count) <= 1e-9 * max(1, count) else None
 
 
 def optimal_at_volume(m: Array, volume: float) -> Array:
@@ -56,8 +71,8 @@ def optimal_at_volume(m: Array, volume: float) -> Array:
     m = check_array("m", m)
     check_unit_block("m", host_view(m), m.shape)
     voxels = math.prod(m.shape)
-    wanted = fraction("volume", volume) * voxels
-    count = whole(wanted)
+    wanted = _fraction("volume", volume) * voxels
+    count = _whole(wanted)
     if count is None:
         below = math.floor(wanted)
         raise ValueError(
@@ -172,3 +187,185 @@ def dice_volume_bounds(v: Any) -> tuple[Any, Any]:
     (0.4, 0.625)
     """
     return _bounds(v, lambda x: x * x, lambda x: np.where(x > 0, 1.0, 0.0))
+
+
+def _image(voxels: int | Sequence[int]) -> tuple[tuple[int, ...], int]:
+    """Give shape and size of an image from its number of voxels or its shape, or raise `ValueError`."""
+    try:
+        shape = tuple(operator.index(n) for n in (voxels if np.ndim(voxels) else [voxels]))  # type: ignore[union-attr]
+    except (TypeError, ValueError):
+        raise ValueError(f"voxels: expected a number of voxels or a shape, got {voxels!r}") from None
+    if not shape or min(shape) < 1:
+        raise ValueError(f"voxels: expected at least one voxel, got {voxels!r}")
+    return shape, math.prod(shape)
+
+
+def accuracy_extremal(v: float, voxels: int | Sequence[int]) -> np.ndarray:
+    r"""Build the marginal whose Accuracy-optimal masks attain both bounds of `accuracy_volume_bounds`.
+
+    .. math::
+        m = \tfrac12 \text{ on volume } 2v,\ 0 \text{ elsewhere} \quad (v \le \tfrac12), \qquad
+        m = 1 \text{ on volume } 2v - 1,\ \tfrac12 \text{ elsewhere} \quad (v \ge \tfrac12)
+
+    The voxels at 1/2 are free: without them the mask has the smallest volume, with them the largest, with a part of
+    them any whole number of voxels between. Book: ``thm-accuracy-volume`` and ``cor-volume-grid`` in the chapter
+    "Volume".
+
+    Parameters
+    ----------
+    v : float
+        Mean of the marginal, in [0, 1]. On N voxels some marginal attains both bounds exactly if and only if 2 v N is a
+        whole number (up to a relative error of 1e-9); other `v` are refused.
+    voxels : int or sequence of int
+        Number N of voxels, or the shape of the image.
+
+    Returns
+    -------
+    numpy.ndarray
+        Float64, larger values first in C order; all values are exact, so float64 sees the ties. All zero for v = 0.
+
+    Raises
+    ------
+    ValueError
+        If `v` is not in [0, 1], 2 v N is not a whole number (the nearest possible `v` are named) or there is no voxel.
+
+    Examples
+    --------
+    >>> accuracy_extremal(0.25, 4)
+    array([0.5, 0.5, 0. , 0. ])
+    >>> accuracy_extremal(0.75, (2, 2))
+    array([[1. , 1. ],
+           [0.5, 0.5]])
+    """
+    v = _fraction("v", v)
+    shape, size = _image(voxels)
+    count = _whole(2 * v * size)
+    if count is None:
+        below = math.floor(2 * v * size)
+        raise ValueError(
+            f"v: expected 2 * v * voxels to be a whole number, got 2 * {v!r} * {size} = {2 * v * size!r}; "
+            f"use {below}/{2 * size} or {below + 1}/{2 * size}"
+        )
+    m = np.full(size, 0.5)
+    if count <= size:
+        m[count:] = 0.0
+    else:
+        m[: count - size] = 1.0
+    return m.reshape(shape)
+
+
+def dice_extremal(v: float, voxels: int | Sequence[int]) -> np.ndarray:
+    r"""Build the marginal whose Dice-optimal masks attain both bounds of `dice_volume_bounds`.
+
+    .. math:: m = 1 \text{ on volume } v^2,\qquad m = \frac{v}{1+v} = t_m \text{ elsewhere}
+
+    The voxels elsewhere are free: without them the mask has volume v^2, with them 1, with a part of them any whole
+    number of voxels between. Book: ``thm-dice-volume`` and ``cor-volume-grid`` in the chapter "Volume".
+
+    Parameters
+    ----------
+    v : float
+        Mean of the marginal, in [0, 1]. On N voxels some marginal attains the lower bound exactly if and only if v^2 N
+        is a whole number k, v = sqrt(k/N) (up to a relative error of 1e-9); other `v` are refused.
+    voxels : int or sequence of int
+        Number N of voxels, or the shape of the image.
+
+    Returns
+    -------
+    numpy.ndarray
+        Float64, larger values first in C order. v / (1 + v) is rounded to float64, so rounding may break the tie unless
+        it is a binary fraction as at v = 1/3; `optimal_volumes` sees the tie all the same. All zero for v = 0.
+
+    Raises
+    ------
+    ValueError
+        If `v` is not in [0, 1], v^2 N is not a whole number (the nearest possible `v` are named) or there is no voxel.
+
+    Examples
+    --------
+    >>> dice_extremal(1 / 3, (3, 3))
+    array([[1.  , 0.25, 0.25],
+           [0.25, 0.25, 0.25],
+           [0.25, 0.25, 0.25]])
+    """
+    v = _fraction("v", v)
+    shape, size = _image(voxels)
+    count = _whole(v * v * size)
+    if count is None:
+        below = math.floor(v * v * size)
+        raise ValueError(
+            f"v: expected v**2 * voxels to be a whole number, got {v!r}**2 * {size} = {v * v * size!r}; "
+            f"use sqrt({below}/{size}) or sqrt({below + 1}/{size})"
+        )
+    root = math.sqrt(count)
+    m = np.full(size, root / (math.sqrt(size) + root))
+    m[:count] = 1.0
+    return m.reshape(shape)
+
+
+class OptimalVolumes(NamedTuple):
+    """What `optimal_volumes` gives; all volumes are fractions of the image.
+
+    Attributes
+    ----------
+    expected : float
+        Expected volume v of the label, the mean of m.
+    accuracy : (float, float)
+        Volumes of the smallest and the largest Accuracy-optimal mask.
+    dice : (float, float)
+        Volumes of the smallest and the largest Dice-optimal mask.
+    """
+
+    expected: float
+    accuracy: tuple[float, float]
+    dice: tuple[float, float]
+
+
+def optimal_volumes(m: Array, tolerance: float = 1e-12) -> OptimalVolumes:
+    r"""Compute the volumes of the optimal masks of a marginal, beside the expected volume of the label.
+
+    .. math::
+        |\{m > \tfrac12\}| \le |s_A|_1 \le |\{m \ge \tfrac12\}| \le |\{m > t_m\}| \le |s_D|_1 \le |\{m \ge t_m\}|
+
+    for every pair of optima: voxels at a threshold are free. Book: ``thm-volume-order`` in the chapter "Volume"; a
+    certain and an uncertain region, as in the example, are worked out in ``prop-two-regions``.
+
+    Parameters
+    ----------
+    m : numpy.ndarray or torch.Tensor
+        Marginal with values in [0, 1], any shape with at least one voxel, any real dtype.
+    tolerance : float
+        A voxel counts as a tie if it differs from the threshold by at most this part of it, in [0, 1), so that rounding
+        breaks no tie. Such voxels taken wrongly cost at most about ``2 * tolerance`` in either metric.
+
+    Returns
+    -------
+    OptimalVolumes
+        ``(expected, accuracy, dice)``, with pairs (smallest, largest). For an all-zero `m` every volume is 0.
+
+    Raises
+    ------
+    ValueError
+        If `m` is empty or has a NaN or a value outside [0, 1], or `tolerance` is not in [0, 1).
+
+    Examples
+    --------
+    A fifth of the image is certain, the rest has one probability: Dice leaves it out at 0.3 and takes it in at 0.4.
+
+    >>> optimal_volumes(np.array([1.0, 0.3, 0.3, 0.3, 0.3]))
+    OptimalVolumes(expected=0.44, accuracy=(0.2, 0.2), dice=(0.2, 0.2))
+    >>> optimal_volumes(np.array([1.0, 0.4, 0.4, 0.4, 0.4]))
+    OptimalVolumes(expected=0.52, accuracy=(0.2, 0.2), dice=(1.0, 1.0))
+    """
+    m = check_array("m", m)
+    if not isinstance(tolerance, int | float) or not 0 <= tolerance < 1:
+        raise ValueError(f"tolerance: expected a number in [0, 1), got {tolerance!r}")
+    levels = [u * f for u in (0.5, dice_threshold(m)) for f in (1 + tolerance, 1 - tolerance)]
+    soft, counts = [], [0, 0, 0, 0]
+    for (block,) in blocks(host_view(m)):
+        soft.append(float(block.sum()))
+        for k, level in enumerate(levels):
+            counts[k] += int((block >= level if k % 2 else block > level).sum())
+    voxels = math.prod(m.shape)
+    few_a, many_a, few_d, many_d = (count / voxels for count in counts)
+    return OptimalVolumes(math.fsum(soft) / voxels, (few_a, many_a), (few_d, many_d))

@@ -23,7 +23,8 @@ from noisyseg import (
 )
 from noisyseg._core import search as _threshold
 from noisyseg._core import walk as _walk
-from noisyseg.optimal import _at_least, plug_in_bound, regret, threshold_window
+from noisyseg._core.levels import mask_at_least
+from noisyseg.optimal import plug_in_bound, regret, threshold_window
 
 # Values with many ties among them, and values that are nobody's neighbour.
 values = st.one_of(st.sampled_from([0.0, 0.1, 0.25, 0.4, 0.5, 1.0]), st.floats(0, 1, allow_subnormal=False))
@@ -494,7 +495,7 @@ def test_masks_compare_in_float64(dtype):
     assert dice_threshold(m) == 0.4
     near = np.array([np.nextafter(dtype(0.4), dtype(0)), dtype(0.4), np.nextafter(dtype(0.4), dtype(1))], dtype=dtype)
     for x in (near, torch.from_numpy(near)):
-        np.testing.assert_array_equal(np.asarray(_at_least(x, 0.4)), near.astype(np.float64) >= 0.4)
+        np.testing.assert_array_equal(np.asarray(mask_at_least(x, 0.4)), near.astype(np.float64) >= 0.4)
 
 
 def test_bfloat16_and_gradients():

@@ -15,7 +15,8 @@ from functools import lru_cache
 import numpy as np
 
 from noisyseg._core.arrays import DEVICE_BLOCK, Array, check_unit_block, host_view, is_tensor
-from noisyseg._core.walk import at_least, checked_blocks, walk
+from noisyseg._core.levels import at_least
+from noisyseg._core.walk import checked_blocks, walk
 
 SAMPLE = 1 << 14  # voxels looked at to guess t*
 

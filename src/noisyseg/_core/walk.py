@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from noisyseg._core.arrays import check_unit_block
+from noisyseg._core.levels import at_least
 
 BLOCK = 1 << 18  # voxels per block: few enough for the caches, many enough to hide the interpreter
 CHUNK = 8 * BLOCK  # voxels that one thread sums at a time while others look at blocks
@@ -55,12 +56,6 @@ def checked_blocks(m: np.ndarray) -> Iterator[tuple[np.ndarray, int]]:
             values = abs(values)  # what is left is -0.0
             top = int(values.view(pattern).max())
         yield values, top
-
-
-def at_least(t: float, dtype: np.dtype) -> np.ndarray:
-    """Give the smallest number of the dtype that is at least t, so that comparing with it compares with t."""
-    level = np.asarray(t, dtype=dtype.newbyteorder("="))
-    return level if float(level) >= t else np.nextafter(level, np.ones_like(level))
 
 
 def _sum(values: np.ndarray) -> float:
