@@ -311,13 +311,13 @@ def test_the_path_of_other_devices(monkeypatch):
     rng = np.random.default_rng(11)
     labels, s = torch.from_numpy(rng.random((3, 9, 10)) < 0.4), torch.from_numpy(rng.random((9, 10)))
     expected = marginal(labels), expected_dice(s, labels), dice_covariance(s, labels)
-    monkeypatch.setattr("noisyseg.expected.host_view", lambda x: x.detach())
+    monkeypatch.setattr("noisyseg._core.images.host_view", lambda x: x.detach())
     monkeypatch.setattr("noisyseg._core.arrays.DEVICE_BLOCK", 32)
     assert torch.equal(marginal(labels), expected[0])
     assert expected_dice(s, labels) == pytest.approx(expected[1], abs=1e-15)
     assert dice_covariance(s, labels) == pytest.approx(expected[2], abs=1e-15)
     with pytest.raises(
-        ValueError, match=r"labels \(shape \(3, 9, 10\)\): expected a binary array of 0 and 1, found 0.5"
+        ValueError, match=r"labels\[0\] \(shape \(9, 10\)\): expected a binary array of 0 and 1, found 0.5"
     ):
         expected_dice(s, labels * 0.5)
 
@@ -329,8 +329,8 @@ def test_the_path_of_other_devices(monkeypatch):
     [
         ([0.0, np.nan], [[1.0, 0.0]], r"s \(shape \(2,\)\): expected values in \[0, 1\], found nan"),
         ([0.0, 1.5], [[1.0, 0.0]], r"s \(shape \(2,\)\): expected values in \[0, 1\], found 1.5"),
-        ([0.0, 1.0], [[1.0, 0.0], [0.0, 0.5]], r"labels \(shape \(2, 2\)\): expected a binary array .*found 0.5"),
-        ([0.0, 1.0], [[1.0, np.nan]], r"labels \(shape \(1, 2\)\): expected a binary array .*found nan"),
+        ([0.0, 1.0], [[1.0, 0.0], [0.0, 0.5]], r"labels\[1\] \(shape \(2,\)\): expected a binary array .*found 0.5"),
+        ([0.0, 1.0], [[1.0, np.nan]], r"labels\[0\] \(shape \(2,\)\): expected a binary array .*found nan"),
         ([0.0, 1.0], [1.0, 0.0], r"labels: expected shape \(R, \*s.shape\), here \(R, 2\), got \(2,\)"),
         ([[0.0, 1.0]], [[1.0, 0.0]], r"labels: expected shape \(R, \*s.shape\), here \(R, 1, 2\), got \(1, 2\)"),
         ([0.0, 1.0], [[1.0, 0.0, 0.0]], r"labels: expected shape \(R, \*s.shape\), here \(R, 2\), got \(1, 3\)"),

@@ -247,7 +247,7 @@ def test_the_path_of_other_devices(metric, monkeypatch):
     c = m * 0.5 + 0.25
     first = s if metric in HARD else c
     expected = metric(first, m)
-    monkeypatch.setattr("noisyseg.metrics.host_view", lambda x: x.detach())
+    monkeypatch.setattr("noisyseg._core.images.host_view", lambda x: x.detach())
     monkeypatch.setattr("noisyseg._core.arrays.DEVICE_BLOCK", 32)
     assert metric(first, m) == pytest.approx(expected, abs=1e-15)
     with pytest.raises(ValueError, match=r"m \(shape \(9, 10\)\): expected values in \[0, 1\], found nan"):

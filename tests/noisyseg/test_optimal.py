@@ -382,9 +382,17 @@ LARGE = {
 }
 
 
+@pytest.fixture
+def as_large(monkeypatch):
+    """Treat every image as one that is too large to copy."""
+    monkeypatch.setattr(_threshold, "SMALL", 0)
+
+
+@pytest.mark.parametrize("small", [0, 1 << 30])
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 @pytest.mark.parametrize("name", LARGE)
-def test_large_images_agree_with_listing_3(name, dtype):
+def test_large_images_agree_with_listing_3(name, dtype, small, monkeypatch):
+    monkeypatch.setattr(_threshold, "SMALL", small)
     m = LARGE[name](np.random.default_rng(8)).astype(dtype)
     expected = listing_3(m) if m.any() else 0.5
     assert abs(dice_threshold(m) - expected) <= 1e-12
@@ -395,7 +403,7 @@ def test_large_images_agree_with_listing_3(name, dtype):
 
 @pytest.mark.parametrize("name", LARGE)
 @pytest.mark.parametrize("guess", [(0.05, 0.06), (0.49, 0.5), (0.25, 0.25), (0.0, 0.75)])
-def test_a_wrong_guess_costs_time_only(name, guess, monkeypatch):
+def test_a_wrong_guess_costs_time_only(name, guess, as_large, monkeypatch):
     m = LARGE[name](np.random.default_rng(9))
     expected = listing_3(m)
     monkeypatch.setattr(_threshold, "_guess", lambda m, weight: guess)
@@ -404,7 +412,7 @@ def test_a_wrong_guess_costs_time_only(name, guess, monkeypatch):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("name", LARGE)
-def test_shared_between_threads_bit_by_bit(name, dtype, monkeypatch):
+def test_shared_between_threads_bit_by_bit(name, dtype, as_large, monkeypatch):
     m = LARGE[name](np.random.default_rng(2)).astype(dtype)
     monkeypatch.setattr(_walk, "BLOCK", 1 << 14)
     monkeypatch.setattr(_walk, "CHUNK", 1 << 17)
@@ -436,7 +444,7 @@ def test_a_wrong_value_is_found_by_whichever_thread(value, monkeypatch):
     assert dice_threshold(m) == dice_threshold(without)
 
 
-def test_one_walk_is_enough_for_a_good_guess(monkeypatch):
+def test_one_walk_is_enough_for_a_good_guess(as_large, monkeypatch):
     walks = []
     monkeypatch.setattr(_threshold, "walk", lambda *a: walks.append(1) or _walk.walk(*a))
     dice_threshold(LARGE["network"](np.random.default_rng(1)))
@@ -448,7 +456,7 @@ def test_the_path_of_other_devices(name, monkeypatch):
     """The code for accelerators, run on tensors in main memory, in several blocks."""
     m = LARGE[name](np.random.default_rng(10))
     expected = dice_threshold(m)
-    monkeypatch.setattr(_threshold, "host_view", lambda x: x)
+    monkeypatch.setattr("noisyseg._core.images.host_view", lambda x: x)
     monkeypatch.setattr(_threshold, "DEVICE_BLOCK", 50_000)
     assert dice_threshold(torch.from_numpy(m)) == pytest.approx(expected, abs=1e-14)
     assert dice_threshold(torch.zeros(3, 4)) == 0.5
