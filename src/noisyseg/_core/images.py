@@ -39,6 +39,8 @@ def image_axes(axis: Any, ndim: int) -> tuple[int, ...]:
 def voxels_that_count(where: Array, m: Array) -> Array:
     """Give `where` in the kind and on the device of m, broadcast to its shape."""
     shape = tuple(m.shape)
+    if isinstance(where, np.ma.MaskedArray):
+        raise ValueError("where: expected a plain array, got a numpy.ma.MaskedArray; use where.filled(False)")
     where = where if is_tensor(where) else np.asarray(where)
     if "bool" not in str(where.dtype):
         raise ValueError(f"where: expected booleans, True for the voxels that count, got dtype {where.dtype}")

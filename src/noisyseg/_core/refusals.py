@@ -54,7 +54,10 @@ class Survey:
     @property
     def range(self) -> str:
         """The range of the finite values."""
-        return f"from {self.low:.9g} to {self.high:.9g}"
+        low, high = (f"{x:.6g}" for x in (self.low, self.high))
+        if {low, high} & {"0", "1"}:  # so that a rounding beyond 0 or 1 is seen
+            low, high = (f"{x:.9g}" for x in (self.low, self.high))
+        return f"from {low} to {high}"
 
     def not_finite(self) -> str | None:
         """Say how many values are NaN or infinite, and where such values come from; None if there are none."""
