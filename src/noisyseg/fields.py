@@ -51,7 +51,7 @@ def kronecker_factor(size: int, b: float, tol: float = TOLERANCE) -> np.ndarray:
     never formed. What is left out is positive semidefinite, so its largest entry is on the diagonal, where it is known.
     The number of columns hardly depends on `size`: it is at most 1 more than the least r for which ``size`` times the
     probability that a Poisson variable of mean ``1 / (4 b**2)`` reaches r is at most ``0.9 * tol``. Book:
-    ``prop-truncation`` and ``prop-rank`` in the chapter "Gaussian fields".
+    ``prop-truncation`` and ``prop-rank``.
 
     Examples
     --------
@@ -128,7 +128,7 @@ def gaussian_field(shape: Sequence[int], a: Any, b: Any, rng: Any = None) -> Arr
 
     at the voxel centres :math:`w_j = (i_j + 1/2)/N_j`, borders and corners included. Neighbouring displacements differ
     by ``a / b`` of their distance (root mean square). Book: ``def-gaussian-field``, ``prop-increments`` and
-    ``thm-kronecker`` in the chapter "Gaussian fields".
+    ``thm-kronecker``.
 
     Parameters
     ----------
@@ -146,12 +146,6 @@ def gaussian_field(shape: Sequence[int], a: Any, b: Any, rng: Any = None) -> Arr
     numpy.ndarray or torch.Tensor
         Shape ``(n, *shape)``, float32, in units of the image side. A tensor on the generator's device if `rng` is a
         `torch.Generator`, else a NumPy array.
-
-    Raises
-    ------
-    ValueError
-        If `shape` is not made of positive ints, `a` is negative or `b` is not positive, either is not finite or has
-        the wrong number of entries, or `rng` is none of the kinds above.
 
     Notes
     -----
@@ -187,7 +181,7 @@ def covariance(x: Any, y: Any, a: float, b: Any) -> np.ndarray:
 
     .. math:: k_{a,b}(x, y) = a^2 \exp\left(-\sum_j \frac{(x_j - y_j)^2}{2 b_j^2}\right)
 
-    Book: ``def-gaussian-field`` in the chapter "Gaussian fields".
+    Book: ``def-gaussian-field``.
 
     Parameters
     ----------
@@ -202,11 +196,6 @@ def covariance(x: Any, y: Any, a: float, b: Any) -> np.ndarray:
     -------
     numpy.ndarray
         Float64, the broadcast shape without the last axis.
-
-    Raises
-    ------
-    ValueError
-        If `x` and `y` do not broadcast, `a` is negative, `b` is not positive or either has the wrong number of entries.
 
     Examples
     --------
@@ -225,7 +214,7 @@ def smoothing_kernel(x: Any, a: float, b: Any) -> np.ndarray:
     .. math:: f(x) = a \prod_j (2 \pi b_j^2)^{1/4}\, p_{b_j^2/2}(x_j),\qquad \int f(x - u) f(y - u)\, du = k_{a,b}(x, y)
 
     with :math:`p_{\sigma^2}` the normal density of variance :math:`\sigma^2`; for one b it is
-    :math:`a (2 \pi b^2)^{n/4} p_{b^2/2}`. Book: ``thm-white-noise`` in the chapter "Gaussian fields".
+    :math:`a (2 \pi b^2)^{n/4} p_{b^2/2}`. Book: ``thm-white-noise``.
 
     Parameters
     ----------
@@ -240,11 +229,6 @@ def smoothing_kernel(x: Any, a: float, b: Any) -> np.ndarray:
     -------
     numpy.ndarray
         Float64, the shape of `x` without the last axis.
-
-    Raises
-    ------
-    ValueError
-        If `a` is negative, `b` is not positive or either has the wrong number of entries.
 
     Examples
     --------
@@ -269,8 +253,7 @@ def border_rms(w: Any, b: float, padding: str = "zeros") -> np.ndarray:
     .. math:: \left(\Phi\left(\frac{2 w}{b}\right) - \Phi\left(\frac{2 (w - 1)}{b}\right)\right)^{1/2},\qquad
         \left(\sum_{k \in \mathbb{Z}} e^{-2 k^2/b^2} + e^{-2 (w - k)^2/b^2}\right)^{1/2}
 
-    That is 0.71 and 1.41 at a face; `gaussian_field` has 1 everywhere. Book: ``prop-border`` and ``prop-padding`` in
-    the chapter "Gaussian fields".
+    That is 0.71 and 1.41 at a face; `gaussian_field` has 1 everywhere. Book: ``prop-border`` and ``prop-padding``.
 
     Parameters
     ----------
@@ -286,11 +269,6 @@ def border_rms(w: Any, b: float, padding: str = "zeros") -> np.ndarray:
     numpy.ndarray
         Float64, of the shape of `w`. In the limit of small voxels; at voxel centres SciPy's filters, with
         ``mode="constant"`` and ``"reflect"``, are within 0.6 % of it where `b` is two voxels or more.
-
-    Raises
-    ------
-    ValueError
-        If `w` has a NaN or a value outside [0, 1], `b` is not positive, or `padding` is neither of the two.
 
     Examples
     --------

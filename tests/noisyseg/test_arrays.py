@@ -31,13 +31,23 @@ def test_public_names():
     assert noisyseg.__version__ == "0.1.0"
 
 
+def test_the_import_loads_numpy_alone():
+    code = (
+        "import sys; before = set(sys.modules); import noisyseg\n"
+        "loaded = {name.partition('.')[0] for name in set(sys.modules) - before}\n"
+        "print(*sorted(loaded - set(sys.stdlib_module_names)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["noisyseg", "numpy"]
+
+
 def test_numpy_use_never_imports_torch_or_scipy():
     code = (
         "import sys, numpy as np, noisyseg as n\n"
         "l = np.zeros((8, 8)); l[2:6, 2:6] = 1\n"
         "g = n.GaussianDeformation(0.05); m = g.marginal(l)\n"
         "n.dice(n.optimal_dice(m), g.sample(l, 0)); n.cross_entropy(m, l); n.gaussian_field((4,), 0.1, 0.1, 0)\n"
-        "heavy = {'torch', 'scipy', 'matplotlib', 'pandas'} & set(sys.modules)\n"
+        "heavy = {'torch', 'scipy', 'nibabel', 'matplotlib', 'pandas'} & set(sys.modules)\n"
         "sys.exit(f'imported {heavy}' if heavy else 0)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
