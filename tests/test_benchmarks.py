@@ -26,7 +26,7 @@ import noisyseg as ns
 import tiny
 from noisyseg.fields import covariance
 
-MODULES = ("harness", "memory", "peers", "precision", "profiles", "run", "steps", "works")
+MODULES = ("harness", "memory", "peers", "precision", "profiles", "run", "small", "steps", "works")
 
 
 @pytest.fixture(scope="module")
@@ -556,6 +556,30 @@ def test_every_stage_of_the_profile_is_a_function_that_runs(bench):
             1, abs=0.01
         )
         assert all(share > 0 for stage, share in found.items() if "cached" not in stage)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_peers_of_small_images_find_the_same_threshold(bench, dtype):
+    for name in bench.small.MAPS:
+        m = bench.works.make_map(8, name).astype(dtype)
+        for run in bench.small.PEERS.values():
+            assert run(m) == pytest.approx(ns.dice_threshold(m), abs=1e-14)
+    assert bench.peers.plain_newton(np.zeros(4, dtype)) == 0.5
+    with pytest.raises(ValueError):
+        bench.peers.plain_newton(np.array([0.5, np.nan], dtype))
+
+
+def test_small_images_and_batches_run(bench, tmp_path, monkeypatch):
+    monkeypatch.setattr(bench.peers, "find_spec", lambda name: None)
+    assert bench.run.main(["--quick", "--only", "small", "many", "--store", "--out", str(tmp_path)]) == 0
+    rows = read_csv(tmp_path / "speed.csv")
+    works = {"small threshold", "small mask", "small dice", "thresholds of 4", "masks of 4"}
+    assert {row["work"] for row in rows} == works and {row["side"] for row in rows} == {"8"}
+    timed = {row["peer"] for row in rows if row["ratio"]}
+    assert timed == {"plain Newton", "sorting", "a loop"}
+    assert not [row["note"] for row in rows if "failed" in row["note"]]
+    names = {name for name, _ in bench.small.tasks()}
+    assert names == {"small", "many"} and names <= set(bench.run.WORKS)
 
 
 def test_without_peers_everything_else_is_measured(bench, tmp_path, monkeypatch, capsys):

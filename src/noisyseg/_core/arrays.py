@@ -52,6 +52,8 @@ def like(result: np.ndarray, x: Array) -> Array:
 
 def check_array(name: str, x: Array) -> Array:
     """Give `x` as a real array or tensor with at least one axis and one element, or raise `ValueError`."""
+    if type(x) is np.ndarray and x.ndim and x.size and x.dtype.kind in "biuf":
+        return x
     if is_tensor(x):
         real = not x.is_complex()
         dtype = x.dtype
