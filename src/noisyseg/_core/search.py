@@ -16,11 +16,11 @@ import numpy as np
 
 from noisyseg._core.arrays import DEVICE_BLOCK, PATTERNS, Array, check_unit, check_unit_block, is_tensor
 from noisyseg._core.levels import at_least
-from noisyseg._core.walk import checked_blocks, walk
+from noisyseg._core.walk import SHARED, checked_blocks, walk
 
 SMALL = 1 << 19  # voxels of an image that is searched in a float64 copy: up to 80^3
 FEW = 1 << 12  # values that are picked however many of them are wanted
-SAMPLE = 1 << 12  # voxels of a larger one that are looked at to guess t*
+SAMPLE = 1 << 12  # voxels of a larger one that are looked at to guess t*; four times as many where they cost little
 
 
 def supremum(view: Array, weight: float = 1.0) -> float:
@@ -92,16 +92,16 @@ def _by_histogram(m: np.ndarray, weight: float) -> float:
     return min(top, float((sums / (below + weight * sums[-1])).max())) if sums[-1] > 0 else top
 
 
-@lru_cache(maxsize=1)
-def _places() -> np.ndarray:
-    """Give the places of a sample, one at random in each of SAMPLE equal parts: even, and in step with no axis."""
-    return (np.arange(SAMPLE) + np.random.default_rng(0).random(SAMPLE)) / SAMPLE
+@lru_cache(maxsize=2)
+def _places(count: int) -> np.ndarray:
+    """Give the places of a sample, one at random in each of `count` equal parts: even, and in step with no axis."""
+    return (np.arange(count) + np.random.default_rng(0).random(count)) / count
 
 
 def _guess(m: np.ndarray, weight: float) -> tuple[float, float]:
     """Guess a window that holds t*, from a sample of the voxels: its own threshold and four standard errors."""
     limit = _short(1.5 / (1 + weight))  # t* is below it
-    index = (_places() * m.size).astype(np.int64)
+    index = (_places(SAMPLE if m.size < SHARED else 4 * SAMPLE) * m.size).astype(np.int64)
     x = m.ravel(order="K").take(index) if m.flags.forc else m.flat[index]
     x = np.sort(x[(x >= 0) & (x <= 1)])[::-1].astype(np.float64)  # wrong values are reported by the walk
     total = weight * x.sum()
