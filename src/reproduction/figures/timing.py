@@ -56,3 +56,59 @@ def plot_costs(runs: pd.DataFrame) -> Figure:
     ax.set_xlim(0, 1.05 * float(table["busy_s"].max()))
     figure.legend(loc="outside right center")
     return figure
+
+
+@style.styled
+def plot_ratios(ratios: pd.DataFrame) -> Figure:
+    """Draw how many times faster ours is than each peer, from the worst to the best input, on a logarithmic axis.
+
+    Parameters
+    ----------
+    ratios : DataFrame
+        Columns ``name, work, low, high, bar, missed``: one line for each row, a colour for each work; ``bar`` may be
+        NaN.
+
+    Returns
+    -------
+    Figure
+        With one axes.
+
+    Raises
+    ------
+    ValueError
+        If the table is empty or lacks a column.
+
+    Examples
+    --------
+    >>> row = {
+    ...     "name": "threshold 64³: a sum",
+    ...     "work": "threshold",
+    ...     "low": 0.5,
+    ...     "high": 2.0,
+    ...     "bar": 0.2,
+    ...     "missed": False,
+    ... }
+    >>> plot_ratios(pd.DataFrame([row])).axes[0].get_xscale()
+    'log'
+    """
+    table: Any = style.need("ratios", ratios, ["name", "work", "low", "high", "bar", "missed"])
+    figure, axes = style.new_figure(7.5, 0.24 * len(table) + 1.2, 1, 1)
+    ax = axes[0, 0]
+    palette = (style.BLUE, style.ORANGE, style.GREEN, style.PINK, style.GREY)
+    colours = {work: palette[k % len(palette)] for k, work in enumerate(dict.fromkeys(table["work"]))}
+    for y, row in enumerate(table.to_dict("records")):
+        colour = colours[row["work"]]
+        ax.plot([row["low"], row["high"]], [y, y], color=colour, lw=2)
+        ax.plot(row["low"], y, marker="X" if row["missed"] else "o", color=colour, ms=8 if row["missed"] else 5, ls="")
+        if not pd.isna(row["bar"]):
+            ax.plot([row["bar"]] * 2, [y - 0.4, y + 0.4], color="black", lw=1.6)
+    ax.set_yticks(range(len(table)), list(table["name"]))
+    ax.set_ylim(len(table) - 0.5, -0.5)
+    ax.set_xscale("log")
+    ax.axvline(1, color="grey", lw=0.8)
+    ax.set_xlabel("times faster than the peer (1: as fast)")
+    ax.plot([], [], "o-", color=style.GREY, label="worst input, line up to the best")
+    ax.plot([], [], "X", color=style.GREY, ms=8, label="worst input misses the bar")
+    ax.plot([], [], "|", color="black", ms=10, mew=1.6, label="bar")
+    figure.legend(loc="outside upper center", ncols=3, fontsize=9)
+    return figure
