@@ -43,9 +43,9 @@ THEORY = [
     )
 ]
 NOTEBOOKS = {*THEORY, "notebooks/speed", "notebooks/experiment", "notebooks/deviations", "notebooks/cost"}
-PAGES = NOTEBOOKS | {
-    f"book/{name}" for name in ("index", "data", "reproduce", "statements", "api", "api_experiment", "references")
-}
+YOUR_RUN = "notebooks/your_run"  # has no picture until there is a run
+PROSE = ("index", "data", "reproduce", "statements", "api", "api_experiment", "references")
+PAGES = {*NOTEBOOKS, YOUR_RUN, *(f"book/{name}" for name in PROSE)}
 # What Sphinx adds by itself: the index, the search, the front door, the sources that [source] leads to.
 EXTRAS = re.compile(r"^(genindex|search|index|prf-prf|py-modindex|_modules/.*)$")
 
@@ -358,3 +358,18 @@ def test_deviations_execute_with_what_there_is(tmp_path, run):
         assert needs not in shown and "the paper's protocol, has been run: 120 trainings" in shown
         # A hundred cases an organ is the one thing that differs there.
         assert lines[0][4] == f"{ours}, **{difference}**" and lines[0][6].startswith("paper: D4; phantoms: D1, D3, D4")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("run", ["the stored preset", "one loss, nothing stored"])
+def test_your_run_shows_what_was_just_made(tmp_path, monkeypatch, run):
+    made, stored = (small_results(), {"smoke": small_results()}) if "stored preset" in run else (one_loss_results(), {})
+    write_results(made, tmp_path / "runs" / "smoke")
+    monkeypatch.setenv("NOISYSEG_RESULTS", str(tmp_path / "runs" / "smoke"))
+    shown = executed("your_run", tmp_path, **stored)
+    assert "The preset **smoke** with 2 trainings" in shown and r"CE(\*) beats CE(0) by .100 [.100, .100]" in shown
+    if stored:
+        assert "**Your 3 means are the stored ones**" in shown and "<small>stored .625, +.000</small>" in shown
+        assert "|  | yours | stored, smoke |" in shown
+    else:
+        assert "so there are none to compare with" in shown and "|  | yours |" in shown

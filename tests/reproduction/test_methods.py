@@ -33,11 +33,12 @@ def test_dice_over_noise_draws_the_table():
 
 def test_papers_points_go_to_their_organ_only():
     paper = pd.DataFrame({"organ": ["aorta"] * 3, "a": 0.01, "method": list(METHODS), "dice": [0.1, 0.2, 0.3]})
-    figure = plot_dice_over_noise(summary(), paper=paper)
+    figure = plot_dice_over_noise(summary(), compared=paper)
     hollow = [[line for line in ax.lines if line.get_markerfacecolor() == "none"] for ax in figure.axes]
     assert [len(lines) for lines in hollow] == [0, 3]
     assert [line.get_ydata()[0] for line in hollow[1]] == [0.1, 0.2, 0.3]
-    assert "CE(*), paper" in [text.get_text() for text in figure.legends[0].get_texts()]
+    assert "CE(*), paper" in legend(figure)
+    assert "CE(*), stored" in legend(plot_dice_over_noise(summary(), compared=paper, compared_name="stored"))
 
 
 def test_a_method_that_was_not_scored_is_not_drawn():
@@ -109,7 +110,7 @@ def test_history_draws_every_run_and_names_each_loss_once():
     [
         (lambda: plot_dice_over_noise(summary().drop(columns="a")), r"summary: found columns .* also \['a'\]"),
         (lambda: plot_dice_over_noise(summary().iloc[:0]), "summary: found an empty table"),
-        (lambda: plot_dice_over_noise(summary(), paper=summary()), r"paper: .* \['dice'\]"),
+        (lambda: plot_dice_over_noise(summary(), compared=summary()), r"compared: .* \['dice'\]"),
         (lambda: plot_history(history().drop(columns="epoch")), "history: found columns"),
     ],
 )

@@ -19,7 +19,8 @@ def plot_dice_over_noise(
     summary: pd.DataFrame,
     score: str = "dice_noisy",
     ceiling: str | None = "ceiling",
-    paper: pd.DataFrame | None = None,
+    compared: pd.DataFrame | None = None,
+    compared_name: str = "paper",
     ylabel: str = "mean Dice",
     reference: float | None = None,
 ) -> Figure:
@@ -36,8 +37,10 @@ def plot_dice_over_noise(
         The column on the vertical axis; ``threshold`` and ``volume_ratio`` do as well.
     ceiling : str or None
         The column of the ceiling, or None to draw none.
-    paper : DataFrame, optional
-        Columns ``organ, a, method, dice``; the paper's values, drawn hollow in the panels of the same organ.
+    compared : DataFrame, optional
+        Columns ``organ, a, method, dice``; other values, drawn hollow in the panels of the same organ.
+    compared_name : str
+        Where these values come from, for the legend.
     ylabel : str
         What the vertical axis says.
     reference : float, optional
@@ -62,7 +65,7 @@ def plot_dice_over_noise(
     """
     extra = [] if ceiling is None else [ceiling]
     table = style.need("summary", summary, ["organ", "a", "method", score, f"{score}_lo", f"{score}_hi", *extra])
-    published = None if paper is None else style.need("paper", paper, ["organ", "a", "method", "dice"])
+    others = None if compared is None else style.need("compared", compared, ["organ", "a", "method", "dice"])
 
     def draw(ax: Axes, rows: Any, organ: str) -> None:
         if reference is not None:
@@ -74,9 +77,9 @@ def plot_dice_over_noise(
         for k, method in enumerate(METHODS):
             r, look = rows[rows["method"] == method], (MARKERS[method], COLOURS[method])
             style.points(ax, r, (k - 1) * shift, *look, method, score, line=True)
-            if published is not None:
-                p = published[(published["organ"] == organ) & (published["method"] == method)]
-                style.hollow_points(ax, p["a"], p["dice"], *look, f"{method}, paper", size=7)
+            if others is not None:
+                o = others[(others["organ"] == organ) & (others["method"] == method)]
+                style.hollow_points(ax, o["a"], o["dice"], *look, f"{method}, {compared_name}", size=7)
 
     return style.panels(table, draw, ylabel)
 

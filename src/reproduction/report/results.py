@@ -30,8 +30,15 @@ def stored_results() -> dict[str, Results]:
 
 
 def run_results() -> dict[str, Results]:
-    """Tables in ``$NOISYSEG_RESULTS``, which the reader has just made; empty without that variable."""
-    return results_in(os.environ[VARIABLE]) if os.environ.get(VARIABLE) else {}
+    """Read what the reader has just made: ``$NOISYSEG_RESULTS`` holds the tables of one preset or of several.
+
+    Without that variable nothing was made.
+    """
+    named = os.environ.get(VARIABLE)
+    if not named:
+        return {}
+    folder = Path(named)
+    return {folder.name: read_results(folder)} if (folder / "summary.csv").is_file() else results_in(folder)
 
 
 def book_results() -> tuple[dict[str, Results], dict[str, str]]:
