@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from reproduction.figures.style import DIFFERENCES, OTHER_DIFFERENCES
+from reproduction.figures.style import DIFFERENCE_LOOKS, OTHER_LOOKS
 from reproduction.scoring.rules import METHODS
 
 
@@ -40,7 +40,7 @@ def other_differences() -> pd.DataFrame:
         {"organ": organ, "a": a, "difference": name, "score": score, "mean": 0.01 * k, "lo": -0.01, "hi": 0.05}
         for organ in ("kidney", "aorta")
         for a in (0.0, 0.02)
-        for k, name in enumerate(OTHER_DIFFERENCES)
+        for k, name in enumerate(OTHER_LOOKS)
         for score in ("dice_noisy", "dice_clean")
     ]
     return pd.DataFrame(rows)
@@ -93,7 +93,7 @@ def compared() -> pd.DataFrame:
     rows = [
         {"organ": "kidney", "a": 0.01, "difference": name, "paper": -0.02, "preset": "quick"}
         | {"mean": 0.01 * k, "lo": 0.01 * k - 0.01, "hi": 0.01 * k + 0.02}
-        for k, name in enumerate(DIFFERENCES)
+        for k, name in enumerate(DIFFERENCE_LOOKS)
     ]
     return pd.DataFrame(rows)
 

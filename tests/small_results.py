@@ -67,8 +67,8 @@ def grown_results() -> Results:
     history = pd.concat([small.history.assign(training_seed=seed) for seed in (1, 4)])
     config = {name: value for name, value in small.provenance["config"].items() if name != "training_seed"}
     config["grid"] = {**config["grid"], "training_seed": [1, 4]}
-    further = {"runs": 4, "rankseg": ["not installed"], "apart": 0.0}
-    facts = {**small.provenance, "config": config, "further": further}
+    rules = {"runs": 4, "rankseg": ["not installed"]}
+    facts = {**small.provenance, "config": config, "other_rules": rules}
     return Results(cases, summarise(cases), paired_differences(cases), history, facts)
 
 

@@ -24,7 +24,7 @@ from reproduction.config import Preset
 from reproduction.report.results import stored_results
 from reproduction.report.statements import checks, statements
 from reproduction.runs.tables import Results, write_results
-from reproduction.scoring.rules import FURTHER, METHODS
+from reproduction.scoring.rules import METHODS, OTHER_RULES
 from reproduction.text import interval, short
 from small_results import grown_results, one_loss_results, small_results
 
@@ -267,7 +267,7 @@ def test_stored_pages_show_the_stored_results(preset, pages):
     for row in results.summary.to_dict("records"):
         text = interval(row["dice_noisy"], row["dice_noisy_lo"], row["dice_noisy_hi"])
         assert text in shown
-        assert text in plain(pages["book/index"]) or row["method"] in FURTHER
+        assert text in plain(pages["book/index"]) or row["method"] in OTHER_RULES
         if row["method"] in METHODS and row["organ"] in ("kidney", "aorta", "oesophagus"):
             assert text in plain(pages["notebooks/deviations"])
         if row.get("seeds", 1) > 1 and row["method"] in METHODS:

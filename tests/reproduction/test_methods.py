@@ -8,7 +8,7 @@ import pytest
 
 from figure_tables import differences, drawn, history, legend, other_differences, seeds, summary
 from reproduction.figures.methods import plot_dice_over_noise, plot_differences, plot_history, plot_seeds
-from reproduction.figures.style import COLOURS, OTHER_DIFFERENCES
+from reproduction.figures.style import COLOURS, OTHER_LOOKS
 from reproduction.scoring.rules import METHODS
 
 
@@ -59,17 +59,17 @@ def test_differences_take_the_rows_of_one_score():
 
 
 def test_other_differences_by_organ():
-    figure = plot_differences(other_differences(), pairs=OTHER_DIFFERENCES)
+    figure = plot_differences(other_differences(), pairs=OTHER_LOOKS)
     assert [ax.get_title() for ax in figure.axes] == ["kidney", "aorta"]
     shown = drawn(figure.axes[1])
-    assert list(shown) == [name.replace("-", " − ") for name in OTHER_DIFFERENCES]
+    assert list(shown) == [name.replace("-", " − ") for name in OTHER_LOOKS]
     assert shown["CE(fold) − CE(0)"][0] == pytest.approx([0.01, 0.01])
     assert shown["CE(fold) − CE(0)"][1] == pytest.approx([-0.01, 0.05] * 2)
 
 
 def test_what_was_not_scored_is_left_out():
     table = other_differences()
-    few = plot_differences(table[~table["difference"].str.contains("rank|oracle|fold")], pairs=OTHER_DIFFERENCES)
+    few = plot_differences(table[~table["difference"].str.contains("rank|oracle|fold")], pairs=OTHER_LOOKS)
     assert legend(few) == ["CE(*) − CE(0)"]
     with pytest.raises(ValueError, match="differences: found no row with score 'dice' and one of"):
         plot_differences(table, "dice")

@@ -28,7 +28,7 @@ from reproduction.figures.style import figure_style
 from reproduction.figures.theory import plot_noise_rows, plot_threshold_curve
 from reproduction.figures.views import plot_patch_views
 from reproduction.scoring.rules import METHODS
-from reproduction.scoring.scores import DIFFERENCES, FURTHER_DIFFERENCES
+from reproduction.scoring.scores import DIFFERENCES, OTHER_DIFFERENCES
 
 
 def figures() -> dict[str, Figure]:
@@ -39,7 +39,7 @@ def figures() -> dict[str, Figure]:
         "threshold": plot_threshold_curve({"m": image}),
         "dice": plot_dice_over_noise(summary()),
         "differences": plot_differences(differences()),
-        "other": plot_differences(other_differences(), pairs=style.OTHER_DIFFERENCES),
+        "other": plot_differences(other_differences(), pairs=style.OTHER_LOOKS),
         "seeds": plot_seeds(*seeds()),
         "history": plot_history(history()),
         "deviations": plot_deviations(deviating()),
@@ -60,10 +60,10 @@ def test_figures_are_deterministic_and_leave_the_parameters_alone():
 def test_every_method_and_difference_has_its_look():
     """The names are those that the scores have: a method without a colour would be drawn by nobody."""
     assert list(style.MARKERS) == list(METHODS) and set(style.COLOURS) == {*METHODS, "ceiling"}
-    assert list(style.DIFFERENCES) == [f"{first}-{second}" for first, second in DIFFERENCES]
-    scored = {f"{first}-{second}" for first, second in (*DIFFERENCES, *FURTHER_DIFFERENCES)}
-    assert set(style.OTHER_DIFFERENCES) <= scored
-    for looks in (style.DIFFERENCES, style.OTHER_DIFFERENCES):
+    assert list(style.DIFFERENCE_LOOKS) == [f"{first}-{second}" for first, second in DIFFERENCES]
+    scored = {f"{first}-{second}" for first, second in (*DIFFERENCES, *OTHER_DIFFERENCES)}
+    assert set(style.OTHER_LOOKS) <= scored
+    for looks in (style.DIFFERENCE_LOOKS, style.OTHER_LOOKS):
         assert len(set(looks.values())) == len(looks), "two differences look the same"
 
 

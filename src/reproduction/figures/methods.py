@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from reproduction.figures import style
-from reproduction.figures.style import COLOURS, DIFFERENCES, MARKERS, MINUS
+from reproduction.figures.style import COLOURS, DIFFERENCE_LOOKS, MARKERS, MINUS
 from reproduction.scoring.rules import METHODS
 
 
@@ -86,7 +86,7 @@ def plot_dice_over_noise(
 
 @style.styled
 def plot_differences(
-    differences: pd.DataFrame, score: str = "dice_noisy", pairs: Mapping[str, tuple[str, str]] = DIFFERENCES
+    differences: pd.DataFrame, score: str = "dice_noisy", pairs: Mapping[str, tuple[str, str]] = DIFFERENCE_LOOKS
 ) -> Figure:
     """Draw the paired differences between methods with their 95 % intervals against a, one panel an organ.
 
@@ -99,8 +99,8 @@ def plot_differences(
     score : str
         The score whose rows are drawn.
     pairs : mapping
-        Name of a difference to its marker and colour: ``DIFFERENCES`` between the paper's methods, or
-        ``OTHER_DIFFERENCES``, those of other ways to threshold the same maps. Names that the table lacks are not drawn.
+        Name of a difference to its marker and colour: ``DIFFERENCE_LOOKS`` between the paper's methods, or
+        ``OTHER_LOOKS``, those of other ways to threshold the same maps. Names that the table lacks are not drawn.
 
     Returns
     -------

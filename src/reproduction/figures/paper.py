@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from reproduction.figures import style
-from reproduction.figures.style import COLOURS, DIFFERENCES, MARKERS, MINUS
+from reproduction.figures.style import COLOURS, DIFFERENCE_LOOKS, MARKERS, MINUS
 from reproduction.scoring.rules import METHODS
 
 
@@ -95,7 +95,7 @@ def plot_gains(table: pd.DataFrame) -> Figure:
     def draw(ax: Axes, rows: Any, organ: str) -> None:
         ax.axhline(0, color="0.6", lw=1)
         step = style.spacing(rows["a"]) * 0.16
-        for k, (name, look) in enumerate(DIFFERENCES.items()):
+        for k, (name, look) in enumerate(DIFFERENCE_LOOKS.items()):
             r, label = rows[rows["difference"] == name].sort_values("a"), style.difference_label(name)
             style.points(ax, r, (k - 1) * step, *look, label)
             style.hollow_points(ax, r["a"] + (k - 0.7) * step, r["paper"], *look, f"{label}, paper", size=6)

@@ -25,8 +25,8 @@ BLUE, ORANGE, GREEN, PINK, YELLOW, GREY = "#0072B2", "#D55E00", "#009E73", "#CC7
 COLOURS = {"CE(0)": BLUE, "SD(0)": ORANGE, "CE(*)": GREEN, "ceiling": GREY}
 MARKERS = {"CE(0)": "o", "SD(0)": "s", "CE(*)": "^"}
 LOSSES = {"ce": ("cross-entropy", BLUE), "sd": ("soft-Dice", ORANGE)}
-DIFFERENCES = {"CE(*)-CE(0)": ("^", GREEN), "SD(0)-CE(0)": ("s", ORANGE), "CE(*)-SD(0)": ("D", PINK)}
-OTHER_DIFFERENCES = {
+DIFFERENCE_LOOKS = {"CE(*)-CE(0)": ("^", GREEN), "SD(0)-CE(0)": ("s", ORANGE), "CE(*)-SD(0)": ("D", PINK)}
+OTHER_LOOKS = {
     "CE(*)-CE(0)": ("^", GREEN),
     "CE(fold)-CE(0)": ("o", BLUE),
     "CE(*)-CE(fold)": ("D", PINK),

@@ -105,7 +105,7 @@ class Trainer:
     config
         All numbers.
     images, labels : tensors (cases, 1, x, y, z)
-        Normalised images in float32, (noisy) labels in uint8. The images may also be an :class:`ImageStack`.
+        Normalised images in float32, (noisy) labels in uint8.
     device
         Where to train. On a GPU images and labels are kept in its memory if they take up at most half of what is free.
 
@@ -115,7 +115,7 @@ class Trainer:
     """
 
     config: RunConfig
-    images: Tensor | ImageStack
+    images: Tensor
     labels: Tensor
     device: torch.device
 
@@ -220,22 +220,16 @@ class Trainer:
         ]
         return torch.stack([image for image, _ in pairs]), torch.stack([label for _, label in pairs])
 
-    def _near(self) -> tuple[Tensor | ImageStack, Tensor]:
+    def _near(self) -> tuple[Tensor, Tensor]:
         """Images and labels where training reads them: in the GPU's memory if there is one and they fit, else here."""
         if self.device.type == "cuda":
             free, _ = torch.cuda.mem_get_info(self.device)
             if 5 * self.labels.numel() <= free // 2:  # float32 and uint8
-                # One by one: for a moment, a list of them beside their stack would take twice the memory.
-                first = self.images[0].to(self.device)
-                images = first.new_empty(tuple(self.images.shape))
-                images[0] = first
-                for k in range(1, len(images)):
-                    images[k] = self.images[k].to(self.device)
-                return images, self.labels.to(self.device)
+                return self.images.to(self.device), self.labels.to(self.device)
         return self.images, self.labels
 
     @torch.no_grad()
-    def probabilities(self, images: Tensor | ImageStack) -> Tensor:
+    def probabilities(self, images: Tensor) -> Tensor:
         """Soft segmentations c (cases, x, y, z), float32, of the epoch that ``config.select`` chose."""
         last = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
         if self.best_weights:
@@ -322,52 +316,3 @@ def normalise(images: Sequence[np.ndarray], config: RunConfig) -> Tensor:
     stack -= np.float32(config.intensity_offset)
     stack /= np.float32(config.intensity_scale)
     return torch.from_numpy(stack)[:, None]
-
-
-class ImageStack:
-    """Images that are normalised one by one, when they are asked for: a tensor (cases, 1, x, y, z) to whoever indexes.
-
-    The arrays stay what and where they are. Those of :func:`load_packed` are maps of a file, so
-    that all processes of a machine share one copy, and the size of a data set is not limited by its memory.
-
-    Parameters
-    ----------
-    images
-        Arrays (x, y, z) of one shape.
-    config
-        Has ``intensity_offset`` and ``intensity_scale``, see :func:`normalise`, which gives the same bits.
-
-    Raises
-    ------
-    ValueError
-        If the arrays differ in shape, or there is none.
-
-    Examples
-    --------
-    >>> from reproduction.config import Preset
-    >>> config = Preset.load("quick").run(organ="aorta", a=0.02, loss="ce")
-    >>> stack = ImageStack([np.full((2, 2, 2), 100, np.float32), np.zeros((2, 2, 2), np.float32)], config)
-    >>> stack.shape, stack[0].shape, float(stack[0].max())
-    ((2, 1, 2, 2, 2), torch.Size([1, 2, 2, 2]), 0.5)
-    """
-
-    def __init__(self, images: Sequence[np.ndarray], config: RunConfig) -> None:
-        shapes = sorted({image.shape for image in images})
-        if len(shapes) != 1:
-            raise ValueError(f"images have the shapes {shapes}; expected at least one image, and one shape for all")
-        self.images = list(images)
-        self.config = config
-        self.shape = (len(self.images), 1, *shapes[0])
-        self.ndim = len(self.shape)
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, key: int | slice) -> Tensor:
-        """One image (1, x, y, z), or a tensor (some, 1, x, y, z) of a slice of them."""
-        if isinstance(key, slice):
-            return normalise(self.images[key], self.config)
-        return normalise([self.images[key]], self.config)[0]
-
-    def __iter__(self) -> Iterator[Tensor]:
-        return (self[k] for k in range(len(self)))

@@ -8,7 +8,8 @@ from typing import Any
 import pandas as pd
 
 from reproduction.report.verdicts import Row, outcome, pick
-from reproduction.scoring.scores import DIFFERENCES, METHODS, bootstrap_interval
+from reproduction.scoring.rules import METHODS
+from reproduction.scoring.scores import DIFFERENCES, bootstrap_interval
 from reproduction.text import interval, short
 
 ABSENT = "—"

@@ -10,17 +10,17 @@ import pandas as pd
 from reproduction.report.experiment import ABSENT, cells, difference_cell, score_cell
 from reproduction.report.verdicts import noisy, tally_sentence
 from reproduction.runs.tables import Results
-from reproduction.scoring.rules import FURTHER, RANK_SOLVERS
-from reproduction.scoring.scores import FURTHER_DIFFERENCES
+from reproduction.scoring.rules import OTHER_RULES, RANK_SOLVERS
+from reproduction.scoring.scores import OTHER_DIFFERENCES
 from reproduction.text import short
 
-HEADER = ["organ", "a", "CE(*)", *FURTHER]
+HEADER = ["organ", "a", "CE(*)", *OTHER_RULES]
 NOTHING = "No preset has been scored under these rules yet."
 
 
 def absent(result: Results, method: str) -> str:
     """Say why a method is not in the tables of a preset."""
-    scored = "further" in result.provenance
+    scored = "other_rules" in result.provenance
     return "not installed" if scored and method in RANK_SOLVERS else "not scored"
 
 
@@ -35,11 +35,11 @@ def score_rows(summary: pd.DataFrame, results: Mapping[str, Results]) -> list[li
         Preset to its tables.
     """
     table: Any = summary
-    scored = table[table["method"].isin(list(FURTHER))]["organ"].unique()
+    scored = table[table["method"].isin(list(OTHER_RULES))]["organ"].unique()
     rows = []
     for organ, a, group in cells(table[table["organ"].isin(scored)]):
         s, result = group.set_index("method"), results[group["preset"].iloc[0]]
-        values = [score_cell(s.loc[m]) if m in s.index else absent(result, m) for m in ("CE(*)", *FURTHER)]
+        values = [score_cell(s.loc[m]) if m in s.index else absent(result, m) for m in ("CE(*)", *OTHER_RULES)]
         rows.append([organ, short(a, 2), *values])
     return rows
 
@@ -47,7 +47,7 @@ def score_rows(summary: pd.DataFrame, results: Mapping[str, Results]) -> list[li
 def difference_table(differences: pd.DataFrame, results: Mapping[str, Results]) -> tuple[list[str], list[list[str]]]:
     """Lay out the paired differences of the other rules: header and rows, a column for each noise strength."""
     d: Any = differences[differences["score"] == "dice_noisy"]
-    names = {f"{first}-{second}": (first, second) for first, second in FURTHER_DIFFERENCES}
+    names = {f"{first}-{second}": (first, second) for first, second in OTHER_DIFFERENCES}
     scored = d[d["difference"].isin(list(names))]["organ"].unique()
     d = d[d["organ"].isin(scored)]
     strengths = sorted(d["a"].unique())

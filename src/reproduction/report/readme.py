@@ -13,7 +13,7 @@ from reproduction.report.experiment import cells
 from reproduction.report.sources import short_commits
 from reproduction.runs.statistics import empty_trainings, seeds_of
 from reproduction.runs.tables import Results, load_results
-from reproduction.scoring.scores import METHODS
+from reproduction.scoring.rules import METHODS
 from reproduction.text import markdown_table
 
 PRESET = "hippocampus"

@@ -12,7 +12,7 @@ from reproduction.report.protocol import Protocol
 from reproduction.report.verdicts import pick
 from reproduction.runs.statistics import empty_trainings, seeds_of
 from reproduction.runs.tables import Results
-from reproduction.scoring.scores import METHODS
+from reproduction.scoring.rules import METHODS
 from reproduction.text import short
 
 COMPARED = (PAIRS[0], PAIRS[2])

@@ -53,7 +53,7 @@ def source_column(result: Results) -> list[str]:
     where = f"{machine['cpu']}, {machine['cores']} cores"
     where += f", {machine['gpu']}" if machine.get("gpu") else ""
     where += f" (one of {p['machines']} machines)" if p.get("machines", 1) > 1 else ""
-    rules = p.get("further")
+    rules = p.get("other_rules")
     return [
         str(len(runs)),
         duration(runs["wall_s"].sum()),

@@ -10,7 +10,7 @@ import pandas as pd
 
 from reproduction.report.experiment import cells, score_cell
 from reproduction.runs.tables import Results
-from reproduction.scoring.scores import METHODS
+from reproduction.scoring.rules import METHODS
 from reproduction.text import short
 
 HEADER = ["organ", "a", *METHODS, "ceiling"]

@@ -1,8 +1,11 @@
 """A run: its folder, its lock, resume, scores and provenance (book chapter *Reproduce*).
 
 A run's folder ``runs/<preset>/<run>-<hash>/`` holds ``config.json``, ``run.ipynb`` (as executed), ``progress.jsonl``,
-``checkpoint.pt``, ``cases.csv``, ``further.csv`` and ``further.json`` (further rules on the same maps) and, last of
-all, ``metrics.json``. A run that has ``metrics.json`` for the same data is done; any other goes on from its checkpoint.
+``checkpoint.pt``, ``cases.csv`` and, last of all, ``metrics.json``. A run that has ``metrics.json`` for the same data is
+done; any other goes on from its checkpoint.
+
+Runs of an earlier version have the paper's methods in ``cases.csv`` and the other rules in ``further.csv``, which is not
+read: tables of such runs lack the other rules. Without its ``metrics.json`` a run is scored again, from its checkpoint.
 """
 
 from __future__ import annotations
@@ -15,7 +18,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,19 +25,17 @@ import filelock
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 
 from reproduction.config import RunConfig
 from reproduction.config import is_done as is_done
 from reproduction.data.cases import Case, CaseSet
-from reproduction.data.packed import load_packed
-from reproduction.scoring.scores import ceiling, score_case
-from reproduction.scoring.further import score_further_run, write_further
+from reproduction.scoring.evaluation import score_cases
+from reproduction.scoring.rules import METHODS
 from noisyseg.noise import GaussianDeformation
-from reproduction.runs.noise_cache import noisy_label as noisy_label
-from reproduction.runs.noise_cache import noisy_labels
 from reproduction.paths import atomic_write, read_json, write_json
 from reproduction.provenance import provenance
-from reproduction.network.training import ImageStack, Trainer, normalise, reproducible
+from reproduction.network.training import Trainer, normalise, reproducible
 
 
 def choose_device() -> torch.device:
@@ -107,31 +107,40 @@ def _limit(ids: list[str], count: int) -> list[str]:
     return ids[:count] if count else ids
 
 
-def prepare(
-    config: RunConfig,
-    data_set: CaseSet,
-    load: Callable[[str, list[str]], list[Case]] | None = None,
-    report: Callable[[str], None] = print,
-) -> tuple[Trainer, list[Case]]:
-    """Make the untrained trainer of a run, with its training pairs, and load its test cases.
+def noisy_label(case: Case, config: RunConfig) -> NDArray[np.uint8]:
+    """The one noisy label of a case: the same for both losses, all folds and all trainings."""
+    return GaussianDeformation(config.a, config.b).sample(case.label, rng=config.seed_of_case(case.id))
 
-    Images are mapped from packed files and noisy labels drawn once for all runs that share them, see
-    :mod:`reproduction.data.packed` and :mod:`reproduction.runs.noise_cache`, which say to ``report`` what they found damaged.
-    ``load`` (organ and ids to cases) replaces the packed files, for a caller that has the cases in memory.
-    """
-    load = load or partial(load_packed, data_set, report=report)
-    train_ids, test_ids = data_set.split(config.organ, config.fold)
-    train = load(config.organ, _limit(train_ids, config.train_cases))
-    test = load(config.organ, _limit(test_ids, config.test_cases))
-    labels = torch.from_numpy(noisy_labels(config, data_set, train, report))[:, None]
-    images = ImageStack([case.image for case in train], config)
-    return Trainer(config, images, labels, choose_device()), test
+
+def build_trainer(config: RunConfig, data_set: CaseSet) -> Trainer:
+    """Make the untrained trainer of a run with its training pairs: normalised images and noisy labels."""
+    ids = _limit(data_set.split(config.organ, config.fold)[0], config.train_cases)
+    images = labels = torch.empty(0)
+    for k, name in enumerate(ids):  # one by one: nothing is in memory twice
+        (case,) = data_set.load(config.organ, [name])
+        if k == 0:
+            images = torch.empty(len(ids), 1, *case.image.shape)
+            labels = torch.empty(images.shape, dtype=torch.uint8)
+        if case.image.shape != images.shape[2:]:
+            raise ValueError(
+                f"{config.organ} case {name} has shape {case.image.shape}, the first case {tuple(images.shape[2:])}; "
+                "expected one shape for all"
+            )
+        images[k] = normalise([case.image], config)[0]
+        labels[k, 0] = torch.from_numpy(noisy_label(case, config))
+    return Trainer(config, images, labels, choose_device())
+
+
+def load_test_cases(config: RunConfig, data_set: CaseSet) -> list[Case]:
+    """Read the cases that a run is scored on."""
+    _, test_ids = data_set.split(config.organ, config.fold)
+    return data_set.load(config.organ, _limit(test_ids, config.test_cases))
 
 
 def _execute(config: RunConfig, folder: Path, data_set: CaseSet, report: Callable[[str], None]) -> dict[str, Any]:
     started, worked = time.perf_counter(), time.process_time()
     write_json(folder / "config.json", config.to_dict())
-    trainer, test = prepare(config, data_set, report=report)
+    trainer, test = build_trainer(config, data_set), load_test_cases(config, data_set)
     facts = {"data_digest": data_set.digest}
     checkpoint, progress = folder / "checkpoint.pt", folder / "progress.jsonl"
     if checkpoint.is_file():
@@ -157,19 +166,19 @@ def _execute(config: RunConfig, folder: Path, data_set: CaseSet, report: Callabl
             f"{config.name}: epoch {trainer.epoch}/{config.epochs}  loss {record['train_loss']:.4f}  "
             f"train Dice {record['train_dice']:.3f}  {left:.0f} s left"
         )
-    rows = score_run(config, trainer, test)
+    noisy = [noisy_label(case, config) for case in test]
+    maps = trainer.probabilities(normalise([case.image for case in test], config)).numpy()
+    rows, rules = score_cases(config, trainer, test, noisy, list(maps))
     buffer = io.StringIO()
     pd.DataFrame(rows).to_csv(buffer, index=False)
     atomic_write(folder / "cases.csv", buffer.getvalue())
-    noisy = [noisy_label(case, config) for case in test]
-    more, more_facts = score_further_run(config, trainer, test, noisy, pd.DataFrame(rows))
-    write_further(folder, config, data_set.digest, more, {**more_facts, "provenance": provenance()})
     metrics = {
         "run": config.name,
         "config_hash": config.hash,
         "data_digest": data_set.digest,
         "data_version": data_set.manifest.get("source", {}).get("version"),
         "scores": _means(rows),
+        "rules": rules,
         "best_epoch": trainer.best_epoch,
         "train_cases": len(trainer.images),
         "test_cases": len(test),
@@ -201,19 +210,6 @@ def _training_s(trainer: Trainer) -> float:
 
 
 def _means(rows: list[dict[str, Any]]) -> dict[str, float]:
-    methods = dict.fromkeys(row["method"] for row in rows)
-    scores = {method: [row["dice_noisy"] for row in rows if row["method"] == method] for method in methods}
-    return {method: round(float(np.mean(values)), 6) for method, values in scores.items()}
-
-
-def score_run(config: RunConfig, trainer: Trainer, test: list[Case]) -> list[dict[str, Any]]:
-    """Rows of ``cases.csv``: every test case under every rule of the run's loss, see :mod:`reproduction.scoring.scores`."""
-    noise = GaussianDeformation(config.a, config.b)
-    maps = trainer.probabilities(normalise([case.image for case in test], config)).numpy()
-    rows = []
-    for case, c in zip(test, maps, strict=True):
-        bound = ceiling(case.label, noise, seed=config.seed_of_case(case.id) ^ 1, samples=config.ceiling_samples)
-        point = {"organ": config.organ, "a": config.a, "fold": config.fold, "case": case.id}
-        for row in score_case(c, config.loss, noisy_label(case, config), case.label, noise.marginal(case.label)):
-            rows.append({**point, **row, **bound})
-    return rows
+    """Mean Dice against the noisy labels of the paper's methods."""
+    scores = {method: [row["dice_noisy"] for row in rows if row["method"] == method] for method in METHODS}
+    return {method: round(float(np.mean(values)), 6) for method, values in scores.items() if values}
