@@ -39,7 +39,7 @@ def cost_of_runs(results: Results) -> pd.DataFrame:
     Examples
     --------
     >>> from reproduction.runs.tables import load_results
-    >>> cost_of_runs(load_results("quick")).loc[0, ["run", "device"]].tolist()
+    >>> cost_of_runs(load_results("phantoms")).loc[0, ["run", "device"]].tolist()
     ['kidney-a0.000-ce-fold0-unet', 'cpu']
     """
     config = results.provenance["config"]
@@ -78,8 +78,8 @@ def cost_table(results: Mapping[str, Results]) -> pd.DataFrame:
     Examples
     --------
     >>> from reproduction.runs.tables import load_results
-    >>> list(cost_table({"quick": load_results("quick")})["trainings"])
-    [24]
+    >>> list(cost_table({"phantoms": load_results("phantoms")})["trainings"])
+    [120]
     """
     rows = []
     for preset, result in results.items():
