@@ -18,10 +18,12 @@ import torch
 
 import noisyseg
 import tiny
+from reproduction.config import is_done
 from reproduction.data.cases import CaseSet
+from reproduction.network.pairs import noisy_label
 from reproduction.network.training import Trainer
 from reproduction.provenance import provenance
-from reproduction.runs.run import choose_device, execute, is_done, noisy_label
+from reproduction.runs.run import Run, choose_device, execute
 from reproduction.scoring.rules import METHODS, OTHER_RULES, RANK_SOLVERS, rankseg_version
 
 CONFIG = tiny.small_config()
@@ -133,15 +135,6 @@ def test_the_scores_of_the_other_rules_are_those_of_the_stored_network(reference
         assert table.loc[(case.id, "CE(oracle)"), "dice_noisy"] == pytest.approx(oracle, abs=1e-12)
 
 
-def test_the_noisy_label_is_one_per_case(data):
-    case = CaseSet(data / "hippocampus").load("hippocampus")[0]
-    first = noisy_label(case, CONFIG)
-    assert (first != case.label).any()
-    # The same for the other loss and another fold; another one at another noise level.
-    assert (noisy_label(case, tiny.small_config(loss="sd", fold=3)) == first).all()
-    assert (noisy_label(case, tiny.small_config(a=0.03)) != first).any()
-
-
 def test_progress_is_the_history(reference):
     lines = [json.loads(line) for line in (reference / "progress.jsonl").read_text().splitlines()]
     assert [line["epoch"] for line in lines] == [0, 1, 2, 3]
@@ -173,6 +166,38 @@ def test_a_finished_run_is_not_run_again(reference, data, tmp_path, monkeypatch)
     metrics = execute(CONFIG, folder, data, report=silent)
     assert metrics == json.loads((reference / "metrics.json").read_text())
     assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == before
+
+
+def test_the_steps_of_a_finished_run_show_what_is_stored(reference, data, tmp_path, monkeypatch):
+    folder = shutil.copytree(reference, tmp_path / "run")
+    before = {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.iterdir()}
+    monkeypatch.setattr(Trainer, "run_epoch", lambda self: pytest.fail("trained again"))
+    with Run(CONFIG, folder, data, silent) as run:
+        run.load()
+        assert run.trained and len(run.trainer.history) == 4
+        table = run.score()
+        assert run.finish() == json.loads((reference / "metrics.json").read_text())
+        maps = run.predict()
+    for case, c in zip(run.cases, maps, strict=True):
+        volume = table.loc[(table["case"] == case.id) & (table["method"] == "CE(0)"), "volume"].item()
+        assert np.count_nonzero(c >= 0.5) == volume
+    assert {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.iterdir()} == before
+    # Its network is gone: there is nothing to show, and it is not trained again without a word.
+    (folder / "checkpoint.pt").unlink()
+    with Run(CONFIG, folder, data, silent) as run, pytest.raises(FileNotFoundError, match=r"checkpoint\.pt"):
+        run.load()
+
+
+def test_a_step_can_be_taken_again_in_one_process(data, tmp_path):
+    """A notebook's cell may be executed twice; the second run object does not wait for the first."""
+    lines: list[str] = []
+    first, second = (Run(CONFIG, tmp_path, data, lines.append).open() for _ in range(2))
+    with pytest.raises(filelock.Timeout):
+        filelock.FileLock(tmp_path / ".lock", timeout=0).acquire()
+    second.close()
+    first.close()
+    with filelock.FileLock(tmp_path / ".lock", timeout=0):
+        assert lines == []
 
 
 def test_a_result_of_other_data_or_numbers_does_not_count(reference, data, tmp_path):
@@ -227,6 +252,7 @@ def test_a_failure_is_one_line_and_the_next_success_removes_it(data, tmp_path, m
 def test_missing_data_and_a_damaged_case_are_named(data, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"manifest\.json does not exist.*data_scripts"):
         execute(CONFIG, tmp_path / "run", tmp_path / "nowhere", report=silent)
+    assert (tmp_path / "run" / "failure.txt").read_text().startswith("FileNotFoundError: ")
     broken = shutil.copytree(data, tmp_path / "data")
     path = broken / "hippocampus" / "hippocampus" / "case-3.npz"
     path.write_bytes(path.read_bytes()[:-50])

@@ -1,4 +1,4 @@
-"""Losses by hand, the loop, and a checkpoint from which training goes on with the same bits."""
+"""The training loop, and a checkpoint from which training goes on with the same bits."""
 
 from __future__ import annotations
 
@@ -13,14 +13,7 @@ import torch
 
 import noisyseg
 from reproduction.config import Preset, RunConfig
-from reproduction.network.training import (
-    Trainer,
-    cross_entropy_loss,
-    normalise,
-    reproducible,
-    resolve_precision,
-    soft_dice_loss,
-)
+from reproduction.network.training import Trainer, reproducible, resolve_precision
 
 CPU = torch.device("cpu")
 BASE = {
@@ -75,60 +68,7 @@ def assert_same(first: Trainer, second: Trainer) -> None:
     assert first.optimiser.param_groups[0]["lr"] == second.optimiser.param_groups[0]["lr"]
 
 
-# losses
-
-
-def logits_of(*probabilities: float, dtype: torch.dtype = torch.float64) -> torch.Tensor:
-    return torch.logit(torch.tensor(probabilities, dtype=dtype)).reshape(1, 1, 1, 1, -1)
-
-
-def test_losses_of_two_voxels_by_hand():
-    label = torch.tensor([1.0, 0.0], dtype=torch.float64).reshape(1, 1, 1, 1, 2)
-    logits = logits_of(0.8, 0.4)
-    # cross-entropy: -(log .8 + log .6) / 2; soft-Dice: 1 - 2 * .8 / (1.2 + 1)
-    assert float(cross_entropy_loss(logits, label)) == pytest.approx(-(math.log(0.8) + math.log(0.6)) / 2, abs=1e-14)
-    assert float(soft_dice_loss(logits, label)) == pytest.approx(1 - 1.6 / 2.2, abs=1e-14)
-
-
-def test_soft_dice_is_taken_image_by_image():
-    logits = torch.cat([logits_of(0.5, 0.5), logits_of(0.9, 0.1)])
-    labels = torch.tensor([[1.0, 1.0], [1.0, 0.0]], dtype=torch.float64).reshape(2, 1, 1, 1, 2)
-    assert float(soft_dice_loss(logits, labels)) == pytest.approx((1 / 3 + 0.1) / 2, abs=1e-14)
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_losses_agree_with_the_metrics_of_the_package(seed):
-    generator = torch.Generator().manual_seed(seed)
-    logits = 3 * torch.randn(1, 1, 4, 5, 6, generator=generator, dtype=torch.float64)
-    label = (torch.rand(1, 1, 4, 5, 6, generator=generator) > 0.7).double()
-    c = torch.sigmoid(logits)
-    assert float(soft_dice_loss(logits, label)) == pytest.approx(float(noisyseg.soft_dice(c, label)), abs=1e-12)
-    assert float(cross_entropy_loss(logits, label)) == pytest.approx(float(noisyseg.cross_entropy(c, label)), abs=1e-12)
-
-
-@pytest.mark.parametrize("loss", [soft_dice_loss, cross_entropy_loss])
-def test_gradients_are_those_of_finite_differences(loss):
-    generator = torch.Generator().manual_seed(1)
-    logits = torch.randn(2, 1, 2, 3, 2, generator=generator, dtype=torch.float64, requires_grad=True)
-    labels = (torch.rand(2, 1, 2, 3, 2, generator=generator) > 0.5).double()
-    assert torch.autograd.gradcheck(loss, (logits, labels))
-
-
-def test_soft_dice_of_an_empty_label_is_finite():
-    logits = torch.full((1, 1, 2, 2, 2), -200.0, requires_grad=True)  # sigmoid underflows to 0 in float32
-    loss = soft_dice_loss(logits, torch.zeros(1, 1, 2, 2, 2))
-    loss.backward()
-    assert math.isfinite(float(loss.detach())) and logits.grad is not None and bool(torch.isfinite(logits.grad).all())
-
-
 # the loop
-
-
-def test_intensities_are_normalised_linearly():
-    images = [np.full((2, 2, 2), value, np.float32) for value in (-100.0, 50.0, 3000.0)]
-    stack = normalise(images, config(intensity_offset=50.0, intensity_scale=200.0))
-    assert stack.shape == (3, 1, 2, 2, 2) and stack.dtype == torch.float32
-    assert stack[:, 0, 0, 0, 0].tolist() == [-0.75, 0.0, 14.75]
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])

@@ -20,7 +20,8 @@ from matplotlib.figure import Figure
 P = ParamSpec("P")
 MINUS = "\N{MINUS SIGN}"
 # The palette of Okabe and Ito, which colour-blind readers can tell apart.
-BLUE, ORANGE, GREEN, PINK, YELLOW, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#444444"
+BLUE, ORANGE, GREEN, PINK, SKY, YELLOW = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00"
+GREY = "#444444"
 #: The methods themselves are defined in ``reproduction.scoring``, as are the pairs of the differences.
 COLOURS = {"CE(0)": BLUE, "SD(0)": ORANGE, "CE(*)": GREEN, "ceiling": GREY}
 MARKERS = {"CE(0)": "o", "SD(0)": "s", "CE(*)": "^"}

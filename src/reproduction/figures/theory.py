@@ -15,7 +15,6 @@ from matplotlib.figure import Figure
 from noisyseg.optimal import dice_threshold
 from reproduction.figures import style
 from reproduction.figures.style import COLOURS, MARKERS
-from reproduction.figures.style import figure_style as figure_style
 
 
 @style.styled

@@ -1,4 +1,4 @@
-"""Losses, the training loop, checkpoint and resume (paper, sections 3.2 and 5.3; book chapter *The experiment*).
+"""The training loop, checkpoint and resume (paper, section 5.3; book chapter *The experiment*).
 
 An epoch is a function of the state before it and of ``(training_seed, epoch)``: order and augmentation of epoch k come
 from a generator seeded with both. A run that is killed and resumed from the last finished epoch therefore ends with the
@@ -11,7 +11,7 @@ import hashlib
 import io
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,43 +20,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from reproduction.config import RunConfig
 from reproduction.network.augment import augment
+from reproduction.network.losses import LOSS_FUNCTIONS, dice_at_half
 from reproduction.network.unet import UNet
 from reproduction.paths import atomic_write
-
-
-def cross_entropy_loss(logits: Tensor, label: Tensor) -> Tensor:
-    """Binary cross-entropy of ``sigmoid(logits)``, mean over voxels and batch (Definition 1 with m = label).
-
-    Examples
-    --------
-    >>> round(float(cross_entropy_loss(torch.zeros(1, 1, 2, 2, 2), torch.ones(1, 1, 2, 2, 2))), 4)
-    0.6931
-    """
-    return functional.binary_cross_entropy_with_logits(logits, label)
-
-
-def soft_dice_loss(logits: Tensor, label: Tensor) -> Tensor:
-    """Soft-Dice 1 - 2 sum(c l) / (sum c + sum l) with c = sigmoid(logits), image by image, mean over the batch.
-
-    Definition 2 with m = label, without smoothing terms.
-
-    Examples
-    --------
-    >>> round(float(soft_dice_loss(torch.zeros(1, 1, 2, 2, 2), torch.ones(1, 1, 2, 2, 2))), 4)
-    0.3333
-    """
-    c = torch.sigmoid(logits).flatten(1)
-    label = label.flatten(1)
-    # The clamp only matters where every probability underflows to 0 and the label is empty.
-    total = (c.sum(1) + label.sum(1)).clamp_min(torch.finfo(c.dtype).tiny)
-    return (1 - 2 * (c * label).sum(1) / total).mean()
-
-
-LOSS_FUNCTIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"ce": cross_entropy_loss, "sd": soft_dice_loss}
 
 
 def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
@@ -191,7 +160,7 @@ class Trainer:
             self.optimiser.step()
             # Read at the end of the epoch: a GPU would have to be waited for.
             losses.append((loss.detach(), len(images)))
-            scores.append(_dice_at_half(logits.detach(), labels))
+            scores.append(dice_at_half(logits.detach(), labels))
         record = {
             "epoch": self.epoch,
             "train_loss": sum(float(loss) * count for loss, count in losses) / len(order),
@@ -276,15 +245,15 @@ class Trainer:
         if hashlib.sha256(content).digest() != digest:
             raise ValueError(f"{path} is damaged or truncated; delete it to train this run from the start")
         state = torch.load(io.BytesIO(content), weights_only=True, map_location=self.device)
-        here = {"config_hash": self.config.hash, "dtype": str(self.dtype), "facts": facts}
-        there = {name: state.get(name) for name in here}
+        expected = {"config_hash": self.config.hash, "dtype": str(self.dtype), "facts": facts}
+        found = {name: state.get(name) for name in expected}
         if self.config.precision == "auto":  # a run goes on as it began, also on a machine that would begin otherwise
-            here["dtype"] = there["dtype"]
-        if here != there:
+            expected["dtype"] = found["dtype"]
+        if expected != found:
             raise ValueError(
-                f"{path} belongs to another run: it has {there}, this run has {here}; delete it to start over"
+                f"{path} belongs to another run: it has {found}, this run has {expected}; delete it to start over"
             )
-        self.dtype = getattr(torch, here["dtype"].removeprefix("torch."))
+        self.dtype = getattr(torch, expected["dtype"].removeprefix("torch."))
         self.model.load_state_dict(state["model"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.scheduler.load_state_dict({**state["scheduler"], **self._lambdas()})
@@ -296,23 +265,3 @@ class Trainer:
     def _lambdas(self) -> dict[str, list[None]]:
         # LambdaLR keeps a list of its functions' own states: a plain function has none.
         return {"lr_lambdas": [None]} if self.config.schedule == "cosine" else {}
-
-
-def _dice_at_half(logits: Tensor, labels: Tensor) -> Tensor:
-    """Dice of {c >= 1/2} and label for every image of a batch; 1 where both are empty."""
-    mask = (logits >= 0).flatten(1)
-    label = labels.flatten(1) > 0.5
-    total = mask.sum(1) + label.sum(1)
-    both = (mask & label).sum(1)
-    return torch.where(total > 0, 2 * both / total.clamp_min(1), 1.0)
-
-
-def normalise(images: Sequence[np.ndarray], config: RunConfig) -> Tensor:
-    """Stack images (x, y, z) to (cases, 1, x, y, z) and bring intensities to the network's range, linearly.
-
-    The result is (image - ``intensity_offset``) / ``intensity_scale``: nothing is cut off.
-    """
-    stack = np.stack(images, dtype=np.float32, casting="unsafe")
-    stack -= np.float32(config.intensity_offset)
-    stack /= np.float32(config.intensity_scale)
-    return torch.from_numpy(stack)[:, None]
