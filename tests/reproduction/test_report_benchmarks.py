@@ -119,6 +119,13 @@ def test_sizes_are_those_of_the_table_whatever_they_are():
         ["threshold 64³", "2", "10 to 20", "2"],
     ]
     assert bench.size_rows(frame(row(work="100 classes of 64^3")))[1][0][0] == "100 classes of 64³"
+    many = frame(
+        row(work="thresholds of 256", side=32, input="first, float32"), row(work="small mask", input="ball, float16")
+    )
+    assert [cells[0] for cells in bench.size_rows(many)[1]] == [
+        "thresholds of 256 images of 32³, float32",
+        "mask 64³, float16",
+    ]
     assert bench.size_rows(frame())[1] == []
 
 

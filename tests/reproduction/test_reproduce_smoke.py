@@ -103,7 +103,7 @@ def test_the_second_call_makes_nothing_anew(again):
     assert not [name for name in written if ".snakemake" not in name and not name.endswith(".lock")]
 
 
-def test_the_built_chapter_shows_the_runs_numbers(smoke, again, monkeypatch):
+def test_one_page_shows_the_runs_numbers(smoke, again, monkeypatch):
     output, _, html = again
     assert output.splitlines()[-1] == f"open {html / 'index.html'}" and (html / "index.html").is_file()
     monkeypatch.setenv("NOISYSEG_RESULTS", str(smoke.runs / "smoke" / "results"))
@@ -112,15 +112,18 @@ def test_the_built_chapter_shows_the_runs_numbers(smoke, again, monkeypatch):
     def short(value: float) -> str:
         return f"{value:.3f}".removeprefix("0")
 
-    columns = [
-        [short(rows.loc[m, f"dice_noisy{end}"]) for end in ("", "_lo", "_hi")] for m in ("CE(0)", "SD(0)", "CE(*)")
-    ]
-    expected = " ".join(f"{mean} [{lo}, {hi}]" for mean, lo, hi in columns)
-    ceiling = short(rows["ceiling"].iloc[0])
-    page = (html / "notebooks" / "experiment.html").read_text()
-    text = " ".join(re.sub(r"<[^>]+>", " ", page).split())
-    assert f"hippocampus .02 {expected} {ceiling}" in text  # in the place of the stored ones
-    assert "hippocampus: left out, because smoke has the same organs" in text
+    def words(chapter: str) -> str:
+        page = (html / "notebooks" / f"{chapter}.html").read_text()
+        return " ".join(re.sub(r"<[^>]+>", " ", page).split())
+
+    shown = words("your_run")
+    for method in ("CE(0)", "SD(0)", "CE(*)"):
+        mean, lo, hi = (short(rows.loc[method, f"dice_noisy{end}"]) for end in ("", "_lo", "_hi"))
+        assert f"{mean} [{lo}, {hi}] stored" in shown
+    assert "The preset smoke with 2 trainings" in shown and "stores no results of the preset smoke" in shown
+    # The other pages go on showing what is stored.
+    stored = load_results("hippocampus").summary.iloc[0]
+    assert f"{short(stored['dice_noisy'])} [" in words("experiment") and "smoke" not in words("experiment")
 
 
 def test_a_run_that_was_deleted_is_made_anew_and_no_other(smoke):

@@ -40,6 +40,11 @@ def test_one_pair_in_words():
     ]
 
 
+def test_one_training_has_no_interval_over_trainings():
+    one = twin_lines(pd.DataFrame([pair("aorta", 0.015, 1), pair("all", 0.005, 1)]), MADE)
+    assert one == twin_lines(pd.DataFrame([pair("aorta", 0.015), pair("all", 0.005)]), MADE)
+
+
 def test_several_pairs_in_words():
     table = pd.DataFrame([pair("aorta", 0.025, 3), pair("all", 0.005, 9)])
     lines = twin_lines(table, {**MADE, "seeds": [1, 2, 3], "batch": 2}).splitlines()

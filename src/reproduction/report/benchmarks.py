@@ -185,9 +185,13 @@ def size_rows(frame: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
 
 
 def _size(row: Any) -> str:
-    several = next((text for text in (row.work, row.input) if re.search(r"\d+ (patches|classes)", str(text))), None)
-    name = str(several).replace("^3", "³") if several else f"{row.work} {row.side}³"
-    return f"{name}, {row.dtype}" if isinstance(row.dtype, str) else name
+    kinds = [row.dtype, str(row.input).rsplit(", ", 1)[-1]]
+    kind = next((f", {name}" for name in kinds if isinstance(name, str) and name.startswith("float")), "")
+    for text in (row.work, row.input):
+        if re.search(r"\d+ (patches|classes)", str(text)):
+            return f"{str(text).replace('^3', '³')}{kind}"
+    several = " images of" if re.search(r" of \d+$", row.work) else ""  # thresholds of 256
+    return f"{row.work.removeprefix('small ')}{several} {row.side}³{kind}"
 
 
 def error_rows(errors: pd.DataFrame) -> list[list[str]]:

@@ -103,7 +103,7 @@ class Run:
     cases
         The test cases, from ``load`` on.
     noisy
-        Their noisy labels, from ``load`` on.
+        Their noisy labels, in the same order.
     maps
         What the network makes of the test cases, array (cases, x, y, z), from ``predict`` on.
     """
