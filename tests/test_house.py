@@ -9,6 +9,7 @@ import re
 import shutil
 import socket
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -278,6 +279,19 @@ def test_licences() -> None:
     assert "CC BY 4.0" in text and "https://creativecommons.org/licenses/by/4.0/legalcode" in text
     assert PROJECT["license-files"] == ["LICENSE", "LICENSE-text"]
     assert re.search(r"Copyright \(c\) (.*)", code).group(1) in text  # type: ignore[union-attr]
+
+
+# ---- style -----------------------------------------------------------------------------------------------------------
+
+
+def test_ruff_sees_every_python_file_and_notebook() -> None:
+    """An exclude such as "data" matches every folder of that name, also ``src/reproduction/data``."""
+    command = [sys.executable, "-m", "ruff", "check", "--show-files"]
+    shown = subprocess.run(command, cwd=ROOT, capture_output=True, check=True, text=True).stdout.splitlines()
+    seen = {Path(line) for line in shown}
+    unseen = {path for path in own_files() if path.suffix in {".py", ".pyi", ".ipynb"}} - seen
+    assert not unseen, f"ruff does not look at {sorted(str(path.relative_to(ROOT)) for path in unseen)}"
+    assert not [path for path in seen if path.is_relative_to(ROOT / "data") or path.is_relative_to(ROOT / "runs")]
 
 
 # ---- what every test relies on --------------------------------------------------------------------------------------
