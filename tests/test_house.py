@@ -57,6 +57,9 @@ def read(name: str) -> str:
     return (ROOT / name).read_text(encoding="utf-8")
 
 
+README_EXAMPLES = re.findall(r"```python\n(.*?)```", read("README.md"), re.DOTALL)
+
+
 def own_files() -> list[Path]:
     """The files of the repository: those that git tracks, or would if they were added."""
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
@@ -236,8 +239,7 @@ def test_readme_has_the_two_commands_and_every_verb() -> None:
 
 
 def test_readme_examples_run() -> None:
-    (block,) = re.findall(r"```python\n(.*?)```", read("README.md"), re.DOTALL)
-    test = doctest.DocTestParser().get_doctest(block, {}, "README.md", "README.md", 0)
+    test = doctest.DocTestParser().get_doctest("\n".join(README_EXAMPLES), {}, "README.md", "README.md", 0)
     assert len(test.examples) >= 4
     report: list[str] = []
     assert doctest.DocTestRunner().run(test, out=report.append).failed == 0, "".join(report)

@@ -3,7 +3,6 @@ import math
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -13,6 +12,7 @@ from noisyseg.expected import dice_covariance, expected_dice, marginal
 from noisyseg.metrics import dice, f_beta, jaccard, soft_dice, tversky
 from noisyseg.noise import GaussianDeformation
 from noisyseg.optimal import optimal_dice
+from optional import torch
 
 GOLDEN = 5 * math.sqrt(5) - 11  # the most by which the Dice of a marginal exceeds the expected Dice
 

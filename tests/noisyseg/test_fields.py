@@ -5,7 +5,6 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter1d
@@ -13,6 +12,7 @@ from scipy.stats import norm, poisson
 
 from noisyseg import gaussian_field
 from noisyseg.fields import border_rms, contract, covariance, kronecker_factor, smoothing_kernel
+from optional import torch
 
 B = 0.15 / np.sqrt(2)
 
@@ -369,6 +369,7 @@ def test_measured_tails_of_spline_fields(measured):
 
 def test_measured_rows_of_the_package_come_from_this_code(measured, root):
     """The script, run again with the stored seed and number of draws, gives the rows of the table."""
+    pytest.importorskip("torch", reason="the benchmark needs torch")
     table, about = measured
     spec = importlib.util.spec_from_file_location("covariance_benchmark", root / "benchmarks" / "covariance.py")
     assert spec is not None and spec.loader is not None

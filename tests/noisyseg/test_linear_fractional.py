@@ -3,7 +3,6 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -19,6 +18,7 @@ from noisyseg.linear_fractional import (
     tversky_threshold,
 )
 from noisyseg.metrics import f_beta, jaccard, tversky
+from optional import torch
 
 values = st.one_of(st.sampled_from([0.0, 0.1, 0.25, 0.4, 0.5, 1.0]), st.floats(0, 1, allow_subnormal=False))
 marginals = hnp.arrays(np.float64, hnp.array_shapes(max_dims=4, max_side=4), elements=values)

@@ -3,13 +3,13 @@ import math
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from noisyseg._core.arrays import BLOCK
 from noisyseg.metrics import accuracy, cross_entropy, dice, f_beta, jaccard, soft_dice, tversky
+from optional import torch
 
 unit = hnp.arrays(np.float64, hnp.array_shapes(max_dims=4, max_side=4), elements=st.floats(0, 1))
 weight = st.floats(0.01, 100)

@@ -3,7 +3,6 @@ import math
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter, gaussian_filter1d
@@ -12,6 +11,7 @@ from scipy.special import ive, ndtr
 from noisyseg import GaussianDeformation, gaussian_field
 from noisyseg._core import voxels
 from noisyseg.fields import kronecker_factor
+from optional import torch
 
 B = 0.15 / np.sqrt(2)
 

@@ -4,7 +4,6 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -24,6 +23,7 @@ from noisyseg import (
 from noisyseg._core import search as _threshold
 from noisyseg._core import walk as _walk
 from noisyseg.optimal import _at_least, plug_in_bound, regret, threshold_window
+from optional import torch
 
 # Values with many ties among them, and values that are nobody's neighbour.
 values = st.one_of(st.sampled_from([0.0, 0.1, 0.25, 0.4, 0.5, 1.0]), st.floats(0, 1, allow_subnormal=False))

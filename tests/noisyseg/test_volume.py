@@ -4,7 +4,6 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -21,6 +20,7 @@ from noisyseg import (
     soft_dice,
 )
 from noisyseg.volume import accuracy_extremal, dice_extremal, optimal_volumes
+from optional import torch
 
 HALF = Fraction(1, 2)
 
