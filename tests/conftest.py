@@ -22,7 +22,9 @@ LOOPBACK = ("127.", "::1", "localhost")
 
 settings.register_profile("default", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
-settings.load_profile("ci" if os.environ.get("CI") else "default")
+# For the library's tests once more, on other versions of Python and of what it needs (test_wheel.py).
+settings.register_profile("again", deadline=None, derandomize=True, max_examples=10)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "default"))
 
 
 def lacking(message: str) -> NoReturn:

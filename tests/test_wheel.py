@@ -58,6 +58,7 @@ def python_at_hand(version: str) -> Path | None:
 def call(*command: object, cwd: Path) -> subprocess.CompletedProcess[str]:
     """Run a command without the variables that this process has for its own Python and pytest."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PYTEST"))}
+    environment["HYPOTHESIS_PROFILE"] = "again"  # tests/conftest.py
     words = [str(word) for word in command]
     return subprocess.run(words, cwd=cwd, env=environment, text=True, capture_output=True, check=False)
 
