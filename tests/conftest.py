@@ -41,6 +41,12 @@ def require_folder(folder: Path, shown: str) -> Path:
     lacking(f"no real data: expected the folder {shown} beside the repository")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the files with slow tests first: they are handed out whole, and the last one is then a short one."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(scope="session")
 def root() -> Path:
     """The repository's root."""
