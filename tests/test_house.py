@@ -323,13 +323,15 @@ def test_kernels_that_make_starts_are_of_its_own_python(tmp_path: Path) -> None:
     argv = [str(tmp_path / "gone" / "python3"), "-m", "ipykernel_launcher", "-f", "{connection_file}"]
     kernel.write_text(json.dumps({"argv": argv, "display_name": "gone", "language": "python"}))
     home = {"HOME": str(tmp_path), "JUPYTER_PREFER_ENV_PATH": "0"}
-    code = "from jupyter_client.manager import KernelManager as K; print(*K(kernel_name='python3').format_kernel_cmd())"
+    code = (
+        "from jupyter_client.manager import KernelManager as K; print(K(kernel_name='python3').format_kernel_cmd()[0])"
+    )
 
     def python(**environment: str) -> str:
         given = {name: value for name, value in os.environ.items() if name not in ("JUPYTER_PATH", "JUPYTER_DATA_DIR")}
         command = [sys.executable, "-c", code]
         done = subprocess.run(command, env={**given, **environment}, capture_output=True, text=True, check=True)
-        return done.stdout.split()[0]
+        return done.stdout.rstrip("\n")
 
     assert python(**home) == argv[0], "the trap is one"
     assert python(**home, JUPYTER_PATH=variable("JUPYTER_PATH", ROOT)) == sys.executable
