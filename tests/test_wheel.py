@@ -23,7 +23,7 @@ VERSIONS = [
 # What NumPy and nibabel themselves need.
 NEEDS = {"importlib-resources", "packaging", "typing-extensions"}
 # What the library's tests need beside it; torch is not among them.
-TESTING = ["hypothesis", "pandas", "pytest", "scipy"]
+TESTING = ["hypothesis", "pytest", "scipy"]
 
 LISTED = "import importlib.metadata as m; print(*sorted(d.name.lower().replace('_', '-') for d in m.distributions()))"
 NUMBER = "import ensurepip, platform, sys, venv; print(platform.python_version(), sys.prefix == sys.base_prefix)"

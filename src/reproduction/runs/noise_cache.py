@@ -28,7 +28,6 @@ from numpy.typing import NDArray
 
 from noisyseg import fields, noise
 from noisyseg._core import arrays as _checks
-from noisyseg._core import covariance as _covariance
 from noisyseg._core import voxels as _voxels
 from reproduction.config import RunConfig
 from reproduction.data.cases import Case, CaseSet
@@ -36,7 +35,7 @@ from reproduction.data.packed import load_packed, pack_bits, unpack_bits
 from noisyseg.noise import GaussianDeformation
 from reproduction.paths import atomic_write, remove_parts
 
-DRAWN_BY = (noise, fields, _covariance, _voxels, _checks)  # the code that a noisy label comes from
+DRAWN_BY = (noise, fields, _voxels, _checks)  # the code that a noisy label comes from
 
 
 def noisy_label(case: Case, config: RunConfig) -> NDArray[np.uint8]:
