@@ -66,10 +66,6 @@ def _parser() -> argparse.ArgumentParser:
     folders(status, "runs")
     status.add_argument("--cores", type=int, default=os.cpu_count() or 1, help="cores to plan for (%(default)s)")
 
-    rescore = add("rescore", "score finished runs under the further thresholding rules, without training")
-    folders(rescore, "data", "runs")
-    rescore.add_argument("--again", action="store_true", help="also runs that have been scored under them")
-
     tables = add("tables", "collect the finished runs of a preset into tables")
     folders(tables, "runs")
     tables.add_argument("--out", help="folder of the tables (results/<preset>)")
@@ -127,11 +123,6 @@ def _dispatch(arguments: argparse.Namespace) -> None:
         from reproduction.runs.status import report
 
         print(report(preset, arguments.runs, arguments.cores))
-    elif arguments.command == "rescore":
-        from reproduction.runs.rescore import rescore
-
-        if rescore(preset, arguments.data, arguments.runs, arguments.again):
-            print(f"now: python -m reproduction tables --preset {arguments.preset}")
     elif arguments.command == "tables":
         from reproduction.runs.tables import gather, write_results
 

@@ -16,9 +16,8 @@ from reproduction.__main__ import main
 from reproduction.config import Preset
 from reproduction.report import book
 from reproduction.runs import notebook as batch
-from reproduction.runs import rescore
 
-COMMANDS = ("grid", "data", "run", "cell", "status", "rescore", "tables", "book")
+COMMANDS = ("grid", "data", "run", "cell", "status", "tables", "book")
 
 
 def command(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
@@ -119,7 +118,6 @@ def test_a_preset_file_that_is_missing_or_wrong(name, capsys, tmp_path):
         (["run", "--loss", "ce", "--organ", "spleen"], "organ is 'spleen'; preset smoke has hippocampus"),
         (["cell", "--a", "0.5"], "a is 0.5; preset smoke has 0.02"),
         (["tables"], "2 of 2 runs of smoke are missing, the first is hippocampus-a0.020-ce-fold0-unet"),
-        (["rescore"], "no run of smoke is finished in runs/smoke"),
         (["run", "--loss", "ce", "--training-seed", "9"], "training_seed is 9; preset smoke has 1"),
         (["book", "--results", "no/such/folder"], "results is no/such/folder; expected a folder of result tables"),
     ],
@@ -210,17 +208,6 @@ def test_run_hands_on_its_point(monkeypatch, capsys):
     assert main(["run", "--preset", "hippocampus", *point, "--runs", "r"]) == 0
     config = Preset.load("hippocampus").run(a=0.02, loss="sd", fold=3, training_seed=2)
     assert seen == [("hippocampus", config, "hippocampus", "data", "r")] and capsys.readouterr().out == "folder\n"
-
-
-def test_rescore_hands_on_what_it_was_told(monkeypatch, capsys):
-    seen: list[tuple[object, ...]] = []
-    monkeypatch.setattr(rescore, "rescore", lambda *arguments: seen.append(arguments) or len(seen) - 1)
-    preset = Preset.load("smoke")
-    assert main(["rescore", "--preset", "smoke", "--runs", "r"]) == 0
-    assert capsys.readouterr().out == "", "nothing was made: the tables are as they were"
-    assert main(["rescore", "--preset", "smoke", "--data", "d", "--again"]) == 0
-    assert capsys.readouterr().out == "now: python -m reproduction tables --preset smoke\n"
-    assert seen == [(preset, "data", "r", False), (preset, "d", "runs", True)]
 
 
 def test_cell_hands_on_its_point(monkeypatch, capsys):

@@ -41,17 +41,17 @@ def prepare_data(
             # A finished folder is taken as it is, whichever version of the data set it was cut from.
             there = CaseSet(folder) if (folder / "manifest.json").is_file() else None
             whole = there is not None and not there.missing()
-            made = there if there is not None and whole else totalsegmentator.prepare(folder, source)
+            made = there if there is not None and whole else totalsegmentator.make_totalsegmentator(folder, source)
             counts = {organ: len(made.entries(organ)) for organ in made.manifest["organs"]}
             if min(counts.values()) < case_count(config):
                 listed = ", ".join(f"{count} {organ}" for organ, count in counts.items())
                 report(f"{folder} holds {listed}; the preset {preset.name} means {case_count(config)} of each")
             sets[config.data_folder] = made
         elif config.dataset == "hippocampus":
-            sets[config.data_folder] = hippocampus.prepare(folder, source)
+            sets[config.data_folder] = hippocampus.make_hippocampus(folder, source)
         else:
             numbers = (config.phantom_size, config.phantom_cases, config.phantom_seed)
-            sets[config.data_folder] = phantom_set.prepare(folder, *numbers)
+            sets[config.data_folder] = phantom_set.make_phantoms(folder, *numbers)
     return list(sets.values())
 
 
