@@ -134,10 +134,11 @@ def test_labels():
 
 
 def test_a_label_with_a_slope():
-    """255 times the float32 next to 1/255 is 1.0000000591; the next but one is 6e-8 * 16 off, and so on."""
+    """255 times the float32 next to 1/255 is 1.0000000591."""
     content = with_slope(255 * (RAMP > 9).astype(np.uint8), 1 / 255)
     assert read_volume(content)[0].max() == pytest.approx(1.0000000591, abs=1e-10) != 1
     assert np.array_equal(read_label(content)[0], RAMP > 9)
+    assert np.array_equal(read_label(nifti(np.where(RAMP > 9, 1, 1e-7)))[0], RAMP > 9)
     with pytest.raises(ValueError, match=r"^a label with 14 voxels of 1.0000\d+; expected 0, 1$"):
         read_label(with_slope(255 * (RAMP > 9).astype(np.uint8), 1.00001 / 255))
 

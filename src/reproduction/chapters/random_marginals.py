@@ -143,8 +143,10 @@ class SampledDice:
     ----------
     marginal_dice : float
         Dice of s with the exact marginal.
-    scores, volumes : numpy.ndarray
-        Dice of s with every label, and the label's volume as a fraction of the image.
+    scores : numpy.ndarray
+        Dice of s with every label.
+    volumes : numpy.ndarray
+        The labels' volumes as fractions of the image.
     volume : float
         That of s.
     difference : float

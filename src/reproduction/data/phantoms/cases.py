@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from reproduction.data.cases import Case, CaseSet, read_case, write_case, write_manifest
+from reproduction.data.cases import FOLDS, Case, CaseSet, read_case, write_case, write_manifest
 from reproduction.data.phantoms.scenes import ORGANS, ct_phantom
 
 FIELD_OF_VIEW_MM = 192.0
@@ -37,10 +37,10 @@ def make_phantoms(
     ValueError
         If a number is out of range, or ``folder`` holds a phantom set with other parameters.
     """
-    if size < 16 or not (5 <= cases < 100000) or seed < 0:
+    if size < 16 or not FOLDS <= cases < 100000 or seed < 0:
         raise ValueError(
             f"size is {size}, cases is {cases} and seed {seed}; "
-            "expected at least 16 voxels, 5 to 99999 cases and a seed of at least 0"
+            f"expected at least 16 voxels, {FOLDS} to 99999 cases and a seed of at least 0"
         )
     rule = {"shape": [size] * 3, "spacing_mm": [FIELD_OF_VIEW_MM / size] * 3, "cases": cases, "seed": seed}
     if (Path(folder) / "manifest.json").is_file():
