@@ -506,6 +506,10 @@ def test_masks_compare_in_float64(dtype):
     near = np.array([np.nextafter(dtype(0.4), dtype(0)), dtype(0.4), np.nextafter(dtype(0.4), dtype(1))], dtype=dtype)
     for x in both(near):
         np.testing.assert_array_equal(np.asarray(mask_at_least(x, 0.4)), near.astype(np.float64) >= 0.4)
+    levels = np.array([[0.4], [0.3], [0.5]])  # of three images
+    expected = near.astype(np.float64) >= levels
+    for x, t in zip(both(near), both(levels), strict=True):
+        np.testing.assert_array_equal(np.asarray(mask_at_least(x, t)), expected)
 
 
 @needs_torch

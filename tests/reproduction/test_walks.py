@@ -11,7 +11,7 @@ from reproduction.report.walks import count_walks, make_maps
 
 def test_every_walk_is_counted_and_nothing_is_left_changed():
     original = search.walk
-    maps = make_maps(64, np.random.default_rng(0))
+    maps = make_maps(96, np.random.default_rng(0))
     assert list(maps) == ["ball", "large ball", "noisy", "uniform"]
     for m in maps.values():
         walks, share = count_walks(m)

@@ -55,7 +55,7 @@ def check_array(name: str, x: Array) -> Array:
     if type(x) is np.ndarray and x.ndim and x.size and x.dtype.kind in "biuf":
         return x
     if is_tensor(x):
-        real = not x.is_complex()
+        real = not sys.modules["torch"].is_complex(x)
         dtype = x.dtype
     else:
         if isinstance(x, np.ma.MaskedArray):

@@ -34,7 +34,7 @@ def count_walks(m: NDArray[np.float32]) -> tuple[int, float]:
 
     Examples
     --------
-    >>> count_walks(make_maps(64, np.random.default_rng(0))["ball"])[0]
+    >>> count_walks(make_maps(96, np.random.default_rng(0))["ball"])[0]
     1
     """
     shares: list[float] = []

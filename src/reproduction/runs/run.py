@@ -100,8 +100,10 @@ class Run:
         What ``metrics.json`` holds; None until the run is finished.
     trainer
         The network and its training pairs, from ``load`` on.
-    cases, noisy
-        The test cases and their noisy labels, from ``load`` on.
+    cases
+        The test cases, from ``load`` on.
+    noisy
+        Their noisy labels, from ``load`` on.
     maps
         What the network makes of the test cases, array (cases, x, y, z), from ``predict`` on.
     """
