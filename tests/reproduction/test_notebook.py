@@ -195,7 +195,9 @@ def test_papermill_alone_is_refused_by_the_notebook(template, tmp_path, root):
 
 def test_data_are_made_once_for_all_runs(tmp_path, monkeypatch):
     calls: list[Any] = []
-    monkeypatch.setattr(batch.phantom_set, "prepare", lambda folder, *numbers: calls.append((folder, numbers)))
+    monkeypatch.setattr(
+        "reproduction.data.phantoms.cases.prepare", lambda folder, *numbers: calls.append((folder, numbers))
+    )
     prepare_data(Preset.load("quick"), tmp_path, None)
     numbers = tuple(Preset.load("quick").values[f"phantom_{name}"] for name in ("size", "cases", "seed"))
     assert calls == [(tmp_path / "phantoms-{}-{}-{}".format(*numbers), numbers)]
@@ -203,7 +205,7 @@ def test_data_are_made_once_for_all_runs(tmp_path, monkeypatch):
 
 def test_the_source_reaches_the_data_script(tmp_path, monkeypatch):
     calls: list[Any] = []
-    monkeypatch.setattr(batch.hippocampus, "prepare", lambda *arguments: calls.append(arguments))
+    monkeypatch.setattr("reproduction.data.hippocampus.prepare", lambda *arguments: calls.append(arguments))
     prepare_data(Preset.load("hippocampus"), tmp_path, "somewhere")
     assert calls == [(tmp_path / "hippocampus", "somewhere")]
 
@@ -211,7 +213,7 @@ def test_the_source_reaches_the_data_script(tmp_path, monkeypatch):
 def test_the_ct_patches_are_cut_from_a_source_or_taken_as_they_are(tmp_path, monkeypatch):
     preset, asked = Preset.load("paper"), []
     cut = tiny.make_data(tmp_path / "cut", cases=12, seed=5)
-    monkeypatch.setattr(batch.totalsegmentator, "prepare", lambda *given: asked.append(given) or cut)
+    monkeypatch.setattr("reproduction.data.totalsegmentator.patches.prepare", lambda *given: asked.append(given) or cut)
     said: list[str] = []
     assert prepare_data(preset, tmp_path, "archive.zip", said.append) == [cut]
     assert said == [f"{tmp_path / 'totalsegmentator'} holds 12 hippocampus; the preset paper means 400 of each"]

@@ -14,13 +14,9 @@ from typing import Any
 import psutil
 
 from reproduction.config import POINT, Preset, RunConfig, is_done
-from reproduction.data import hippocampus
-from reproduction.data.phantoms import cases as phantom_set
-from reproduction.data.totalsegmentator import patches as totalsegmentator
 from reproduction.data.cases import CaseSet
-from reproduction.runs.gpus import case_count
 from reproduction.paths import atomic_write, project_root, use_own_kernel
-
+from reproduction.runs.gpus import case_count
 
 START_S = 120  # for a kernel to answer, on a busy machine
 
@@ -36,6 +32,11 @@ def prepare_data(
 
     A set with fewer cases than the preset means, made so by a person, is taken, and ``report`` says so.
     """
+    # Loaded late: SciPy and the rest would be read by every process that only starts a notebook.
+    from reproduction.data import hippocampus
+    from reproduction.data.phantoms import cases as phantom_set
+    from reproduction.data.totalsegmentator import patches as totalsegmentator
+
     sets = {}
     for config in preset.runs():
         if config.data_folder in sets:
