@@ -92,12 +92,13 @@ _ASK = "import torch; print(*(torch.cuda.mem_get_info(k)[0] // 2**20 for k in ra
 def free_memory(environment: Mapping[str, str] = os.environ) -> dict[str, int]:
     """Free memory, in MiB, of the devices that runs may share, by the name that ``CUDA_VISIBLE_DEVICES`` has for them.
 
-    All GPUs that torch sees, or the one of ``NOISYSEG_DEVICE=cuda:N``; with ``NOISYSEG_DEVICE=cpu`` nine tenths of the available main memory, as ``cpu``.
+    All GPUs that torch sees, or the one of ``NOISYSEG_DEVICE=cuda:N``; with ``NOISYSEG_DEVICE=cpu`` nine tenths of the
+    available main memory, as ``cpu``.
 
     Raises
     ------
     NoDeviceError
-        If there is no GPU.
+        If there is no such GPU.
     """
     wanted = environment.get("NOISYSEG_DEVICE", "cuda")
     if wanted == CPU:
@@ -159,22 +160,21 @@ def take_slot(slots: Sequence[str], folder: Path) -> Iterator[None]:
 
     The variables stay set: a process does one run. Without any slots nothing happens.
     """
-    locks = [(slot, filelock.FileLock(folder / f"{slot}.lock", timeout=0)) for slot in slots]
-    while locks:
+    locks = {slot: filelock.FileLock(folder / f"{slot}.lock", timeout=0) for slot in slots}
+    if locks:
         folder.mkdir(parents=True, exist_ok=True)
-        for slot, lock in locks:
+    held = None
+    while locks and held is None:
+        for slot, lock in locks.items():
             with suppress(filelock.Timeout):
-                lock.acquire()
+                held = lock.acquire().lock
+                name = slot.rpartition("-")[0]
+                os.environ.update({} if name == CPU else {"CUDA_VISIBLE_DEVICES": name, "NOISYSEG_DEVICE": "cuda"})
                 break
         else:
             time.sleep(0.2)
-            continue
-        name = slot.rpartition("-")[0]
-        seen = {} if name == CPU else {"CUDA_VISIBLE_DEVICES": name, "NOISYSEG_DEVICE": "cuda"}
-        os.environ.update(seen)
-        try:
-            yield
-        finally:
-            lock.release()
-        return
-    yield
+    try:
+        yield
+    finally:
+        if held:
+            held.release()

@@ -1,4 +1,4 @@
-"""Batch: data sets, and one notebook by papermill (book chapter *Reproduce*); the grid is :mod:`reproduction.runs.grid`."""
+"""Data sets of a preset, and notebooks by papermill and nbconvert (book chapter *Reproduce*)."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from reproduction.runs.gpus import CPU, estimate_mib, free_memory, make_slots
 
 
 def default_profile() -> str:
-    """Name of the profile where none is asked for: ``gpus`` where torch sees a GPU that runs may use, else ``local``."""
+    """Profile where none is asked for: ``gpus`` where torch sees a GPU that runs may use, else ``local``."""
     import torch  # loaded late: `--help` must not wait for it
 
     return "gpus" if os.environ.get("NOISYSEG_DEVICE", "cuda") != CPU and torch.cuda.is_available() else "local"

@@ -97,7 +97,7 @@ def run_states(preset: Preset, runs: str | os.PathLike[str]) -> list[RunState]:
 
 
 def report(preset: Preset, runs: str | os.PathLike[str], cores: int) -> str:
-    """The text of ``python -m reproduction status``: one line a run, then counts and the time left on ``cores`` cores."""
+    """The text of the command ``status``: one line a run, then counts and the time left on ``cores`` cores."""
     states = run_states(preset, runs)
     lines = []
     for s in states:
