@@ -127,7 +127,7 @@ def progress_line(preset: Preset, runs: str | os.PathLike[str], cores: int, begu
     elapsed = time.time() - begun
     states = run_states(preset, runs)
     left = wall_seconds([s.seconds_left for s in states], cores, max(s.config.threads for s in states))
-    left = max(0.0, left_s - elapsed) if math.isnan(left) else left
+    left = max(left_s - elapsed, 0.0) if math.isnan(left) else left  # NaN stays NaN
     return f"[{clock_text(elapsed)}, {'time left unknown' if math.isnan(left) else f'{clock_text(left)} left'}]"
 
 
