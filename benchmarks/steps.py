@@ -20,7 +20,9 @@ from harness import Bar, Call, Pair, Row, Task
 from reproduction.config import Preset, RunConfig
 from reproduction.data.phantoms.scenes import ct_phantom
 from reproduction.network.augment import augment
-from reproduction.network.training import Trainer, cross_entropy_loss, normalise, reproducible
+from reproduction.network.losses import cross_entropy_loss
+from reproduction.network.pairs import normalise
+from reproduction.network.training import Trainer, reproducible
 from reproduction.network.unet import UNet
 
 SIDE, CASES = 64, 2

@@ -9,7 +9,7 @@ that are there are kept. Everything it does is in reproduction.data.hippocampus.
 import argparse
 import sys
 
-from reproduction.data.hippocampus import prepare
+from reproduction.data.hippocampus import make_hippocampus
 
 
 def main() -> int:
@@ -19,7 +19,7 @@ def main() -> int:
     parser.add_argument("--source", help="local Task04_Hippocampus (folder or tar) instead of the download")
     arguments = parser.parse_args()
     try:
-        made = prepare(arguments.out, arguments.source)
+        made = make_hippocampus(arguments.out, arguments.source)
     except (ValueError, OSError) as error:
         print(f"hippocampus.py: {' '.join(str(error).split())}", file=sys.stderr)
         return 1

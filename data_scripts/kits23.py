@@ -14,7 +14,7 @@ reproduction.data.kits23.
 import argparse
 import sys
 
-from reproduction.data.kits23 import prepare
+from reproduction.data.kits23 import measure_kidneys
 
 
 def main() -> int:
@@ -25,7 +25,7 @@ def main() -> int:
     parser.add_argument("--out", default="results/kits23", help="folder of the table (%(default)s)")
     arguments = parser.parse_args()
     try:
-        table = prepare(arguments.out, arguments.source, arguments.annotator)
+        table = measure_kidneys(arguments.out, arguments.source, arguments.annotator)
     except (ValueError, OSError) as error:
         print(f"kits23.py: {' '.join(str(error).split())}", file=sys.stderr)
         return 1

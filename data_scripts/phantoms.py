@@ -8,7 +8,7 @@ Run it again at any time: phantoms that are there are kept. Everything it does i
 import argparse
 import sys
 
-from reproduction.data.phantoms.cases import folder_name, prepare
+from reproduction.data.phantoms.cases import folder_name, make_phantoms
 
 
 def main() -> int:
@@ -21,7 +21,7 @@ def main() -> int:
     arguments = parser.parse_args()
     numbers = (arguments.size, arguments.cases, arguments.seed)
     try:
-        made = prepare(arguments.out or f"data/{folder_name(*numbers)}", *numbers)
+        made = make_phantoms(arguments.out or f"data/{folder_name(*numbers)}", *numbers)
     except (ValueError, OSError) as error:
         print(f"phantoms.py: {' '.join(str(error).split())}", file=sys.stderr)
         return 1

@@ -11,8 +11,8 @@ read again. Everything it does is in reproduction.data.totalsegmentator.patches.
 import argparse
 import sys
 
-from reproduction.data.totalsegmentator.http_range import Manners
-from reproduction.data.totalsegmentator.patches import CASES, DEFAULT, VERSIONS, examples, prepare
+from reproduction.data.totalsegmentator.patches import CASES, examples, make_totalsegmentator
+from reproduction.data.totalsegmentator.versions import DEFAULT, VERSIONS
 
 
 def main() -> int:
@@ -28,21 +28,20 @@ def main() -> int:
     add("--figure", metavar="FILE", help="only draw the cases at hand, from --out or --source, into this file")
     arguments = parser.parse_args()
     try:
-        manners = Manners(workers=arguments.workers)
         if arguments.figure:
             from reproduction.figures.views import plot_cases
 
-            cases = examples(arguments.out, arguments.source, arguments.version, manners)
+            cases = examples(arguments.out, arguments.source, arguments.version)
             plot_cases(cases).savefig(arguments.figure)
             print(f"{arguments.figure}: {', '.join(f'{organ} {case.id}' for organ, case in cases.items())}")
             return 0
-        made = prepare(
+        made = make_totalsegmentator(
             arguments.out,
             arguments.source,
             arguments.version,
             arguments.cases,
             arguments.partial,
-            manners=manners,
+            workers=arguments.workers,
         )
     except KeyboardInterrupt:
         print("totalsegmentator.py: stopped; the same command goes on from here", file=sys.stderr)
@@ -52,6 +51,11 @@ def main() -> int:
         return 1
     numbers = ", ".join(f"{len(made.entries(organ))} {organ}" for organ in made.manifest["organs"])
     print(f"{made.folder}: {numbers}, SHA-256 {made.digest[:12]}")
+    left_out = made.manifest["source"]["left_out"]
+    for organ, reasons in left_out.items():
+        damaged = [f"{subject}, {why}" for subject, why in reasons.items() if why.startswith("damaged")]
+        if damaged:
+            print(f"skipped for {organ}: {'; '.join(damaged)}")
     return 0
 
 

@@ -26,6 +26,7 @@ EXPERIMENT = [
     {"scoring"},
     {"runs"},
     {"figures"},
+    {"chapters"},
     {"report"},
     {"__main__"},
 ]

@@ -25,7 +25,6 @@ from reproduction.data.cases import Case, CaseSet, write_case, write_manifest
 from reproduction.network.training import Trainer
 from reproduction.runs import run as experiment
 from reproduction.runs.tables import PARTS, gather, write_results
-from reproduction.scoring import further
 
 #: What differs between two runs of the same configuration, and nothing else.
 TIMES = {"training_s", "wall_s", "cpu_s", "peak_memory_mib", "finished"}
@@ -91,7 +90,6 @@ def outcome(folder: Path) -> dict[str, Any]:
     return {
         "metrics": {name: value for name, value in metrics.items() if name not in TIMES},
         "cases": (folder / "cases.csv").read_bytes(),
-        "further": (folder / "further.csv").read_bytes(),
         "history": [{name: value for name, value in record.items() if name not in CLOCKS} for record in history],
     }
 
@@ -194,9 +192,7 @@ def run_and_die(folder: str, data: str, values: dict[str, Any], where: str) -> N
     elif where == "after the checkpoint":
         killing(Trainer, "save", lambda self, path: self.epoch == 2, before=False)
     elif where == "before the scores":
-        killing(experiment, "score_run", lambda *_: True, before=True)
-    elif where == "before further.json":
-        killing(further, "write_json", lambda path, value: Path(path).name == "further.json", before=True)
+        killing(experiment, "score_cases", lambda *_: True, before=True)
     elif where == "before metrics.json":
         killing(experiment, "write_json", lambda path, value: Path(path).name == "metrics.json", before=True)
     else:

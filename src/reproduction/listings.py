@@ -1,12 +1,13 @@
-r"""The supplement's three listings as we read them, made to run: for comparison only.
+r"""The supplement's three listings as we read them, made to run, for the book and the benchmarks to compare with.
 
-No other part of the package uses them. They exist so that the book and the benchmarks can set the printed algorithms
-beside `noisyseg.GaussianDeformation.marginal` (Listing 1), `noisyseg.gaussian_field` and
-`noisyseg.GaussianDeformation.sample` (Listing 2) and `noisyseg.dice_threshold` (Listing 3), which are exact. The book's
-chapter "Errata" executes what differs and by how much. NumPy arrays only.
+Listing 1 stands for `noisyseg.GaussianDeformation.marginal`, Listing 2 for `noisyseg.gaussian_field` and
+`noisyseg.GaussianDeformation.sample`, Listing 3 for `noisyseg.dice_threshold`, which are exact; the chapter "Errata"
+measures the differences. The algorithms are the paper's, the code is our own. Under "Deviations" each docstring says
+what is printed and what is done here so that it runs.
 
-The algorithms are those of the print; the code is our own. Every docstring lists under "Deviations" what is printed and
-what is done here instead so that it runs.
+A label has the values 0 and 1 in any dtype and any shape with at least one voxel; the noise strength `a` and the
+correlation length `b` are fractions of the image side, one number or one for each axis, and `b` is positive. All arrays
+are NumPy arrays; a tensor, a wrong value and a wrong shape raise ValueError.
 """
 
 from __future__ import annotations
@@ -30,20 +31,19 @@ def _numpy(name: str, x: Any) -> None:
 
 
 def listing_1(label: np.ndarray, a: Any, *, truncate: float = 4.0) -> np.ndarray:
-    r"""Compute the marginal of a noisy label as Listing 1 does, by a Gaussian filter sampled at voxel distances.
+    r"""Compute the marginal of a noisy label by a Gaussian filter sampled at voxel distances.
 
     .. math:: m_i = \sum_j l_j \prod_k g_k(i_k - j_k),\qquad
         g_k(d) = \frac{e^{-d^2 / (2 s_k^2)}}{\sum_{|d'| \le r_k} e^{-d'^2 / (2 s_k^2)}},\quad s_k = a_k N_k
 
-    for :math:`|d| \le r_k`, the integer nearest to `truncate` times :math:`s_k`. For comparison only: the exact
-    marginal of the voxel model (Theorem 1) is `noisyseg.GaussianDeformation.marginal`. Book: chapter "Errata".
+    for :math:`|d| \le r_k`, the integer nearest to `truncate` times :math:`s_k`.
 
     Parameters
     ----------
     label : numpy.ndarray
-        The label l: 0 and 1, any dtype, any shape with at least one voxel.
+        The label l.
     a : float or one per axis
-        Strength of the noise as a fraction of the image side.
+        Noise strength.
     truncate : float
         Where SciPy cuts the filter off, in standard deviations; the listing leaves it at SciPy's 4.
 
@@ -51,11 +51,6 @@ def listing_1(label: np.ndarray, a: Any, *, truncate: float = 4.0) -> np.ndarray
     -------
     numpy.ndarray
         Float64, of the label's shape, in [0, 1] up to rounding. All zero for an empty label.
-
-    Raises
-    ------
-    ValueError
-        If `label` is a tensor, empty or not binary, or `a` or `truncate` is negative or not finite.
 
     Notes
     -----
@@ -77,20 +72,19 @@ def listing_1(label: np.ndarray, a: Any, *, truncate: float = 4.0) -> np.ndarray
 
 
 def listing_2_field(shape: Sequence[int], a: Any, rng: Any = None, b: Any = B) -> np.ndarray:
-    r"""Draw the displacements of Listing 2: white noise on the voxels, filtered as Theorem 3 says.
+    r"""Draw the displacements of Listing 2: white noise on the voxels, filtered as in Theorem 3.
 
     .. math:: X_k = a_k N_k\, (2 \pi)^{n/4} \prod_j (b_j N_j)^{1/2}\; G * z_k
 
     with G SciPy's Gaussian filter of standard deviation :math:`b_j N_j / \sqrt 2` along axis j and the noise 0 outside
-    the image. For comparison only: `noisyseg.gaussian_field` draws the field of equation 8 without the loss at the
-    border, see the chapters "Errata" and "Gaussian fields".
+    the image.
 
     Parameters
     ----------
     shape : sequence of int
         Voxels per axis, any number n of axes.
     a, b : float or one per axis
-        Standard deviation of the displacement and correlation length, as fractions of the image side; b is positive.
+        Noise strength and correlation length.
     rng : numpy.random.Generator, int or None
         Source of the noise. The listing uses NumPy's global state.
 
@@ -99,20 +93,14 @@ def listing_2_field(shape: Sequence[int], a: Any, rng: Any = None, b: Any = B) -
     numpy.ndarray
         Shape ``(n, *shape)``, float64, in voxels.
 
-    Raises
-    ------
-    ValueError
-        If `shape` is not made of positive ints, `a` is negative, `b` not positive, either is not finite or has the
-        wrong number of entries, or `rng` is none of the kinds above.
-
     Notes
     -----
-    Deviations. (1) The dimension is taken from an undefined name ``m`` in print; here from `shape`. (2) In print the
-    vector of all n weights multiplies every component, which in general cannot be broadcast; here component k has the
-    weight k. (3) In print component k is filtered with the same ``b_k N_k / sqrt(2)`` along every axis, and its weight
-    is made of ``b_k N_k`` alone; here the filter has axis j's own standard deviation along axis j and the weight is the
-    one that belongs to it. On images with equal sides, all that the paper uses, that is the same. (4) `b` is printed as
-    ``0.15 * sqrt(2)``; the default here is the captions' ``0.15 / sqrt(2)``.
+    Deviations. (1) The paper takes the dimension from an undefined name ``m``; here it is that of `shape`. (2) The
+    paper multiplies every component by the vector of all n weights, which in general cannot be broadcast; here
+    component k has the weight k. (3) The paper filters component k with the same ``b_k N_k / sqrt(2)`` along every
+    axis, and its weight contains ``b_k N_k`` alone; here axis j has its own standard deviation. On images with equal
+    sides, all that the paper uses, that is the same. (4) The paper prints ``b = 0.15 * sqrt(2)``; the default here is
+    the ``0.15 / sqrt(2)`` of its captions.
 
     Examples
     --------
@@ -138,31 +126,25 @@ def listing_2_field(shape: Sequence[int], a: Any, rng: Any = None, b: Any = B) -
 def listing_2_warp(label: np.ndarray, field: np.ndarray) -> np.ndarray:
     """Deform a label as Listing 2 does: cubic spline interpolation, continued beyond the image, then rounding.
 
-    For comparison only: in the model (equation 18) a voxel takes the value of the voxel it is moved to, and 0 outside
-    the image, as `noisyseg.GaussianDeformation.sample` does. Book: chapter "Errata".
+    In the model (equation 18) a voxel takes the value of the voxel it is moved to, and 0 outside the image.
 
     Parameters
     ----------
     label : numpy.ndarray
-        The label l: 0 and 1, any dtype, any shape with at least one voxel.
+        The label l.
     field : numpy.ndarray
         Displacements in voxels, shape ``(n, *label.shape)``.
 
     Returns
     -------
     numpy.ndarray
-        The noisy label, float64, of the label's shape. Where the spline overshoots, a value may be other than 0 and 1
-        only if it passes 3/2 or -1/2.
-
-    Raises
-    ------
-    ValueError
-        If `label` is a tensor, empty or not binary, or `field` has another shape.
+        The noisy label, float64, of the label's shape. A value is neither 0 nor 1 only where the spline passes 3/2 or
+        -1/2.
 
     Notes
     -----
-    Deviation. SciPy's interpolation returns the dtype of its input; here the label is made float64 first, so that it
-    is ``round`` that rounds. As printed: spline of order 3 (SciPy's default), ``mode="nearest"``.
+    Deviation. SciPy's interpolation returns the dtype of its input; here the label is made float64 first, so that only
+    ``round`` rounds. As printed: a spline of order 3 (SciPy's default), ``mode="nearest"``.
 
     Examples
     --------
@@ -184,30 +166,7 @@ def listing_2_warp(label: np.ndarray, field: np.ndarray) -> np.ndarray:
 def listing_2(label: np.ndarray, a: Any, rng: Any = None, b: Any = B) -> np.ndarray:
     """Draw a noisy label as Listing 2 does: `listing_2_warp` with the displacements of `listing_2_field`.
 
-    For comparison only: `noisyseg.GaussianDeformation.sample` draws from the model itself. Book: chapter "Errata".
-
-    Parameters
-    ----------
-    label : numpy.ndarray
-        The label l: 0 and 1, any dtype, any shape with at least one voxel.
-    a, b : float or one per axis
-        Strength and correlation length of the noise as fractions of the image side; b is positive.
-    rng : numpy.random.Generator, int or None
-        Source of the noise. The listing uses NumPy's global state.
-
-    Returns
-    -------
-    numpy.ndarray
-        The noisy label, float64, of the label's shape. Empty for an empty label.
-
-    Raises
-    ------
-    ValueError
-        If `label` is a tensor, empty or not binary, or `a`, `b` or `rng` is not as above.
-
-    Notes
-    -----
-    Deviations: those of the two functions it is made of.
+    Parameters, result and deviations are those of the two functions.
 
     Examples
     --------
@@ -223,34 +182,25 @@ def listing_2(label: np.ndarray, a: Any, rng: Any = None, b: Any = B) -> np.ndar
 
 
 def listing_3(m: np.ndarray) -> float:
-    r"""Compute the Dice-optimal threshold as Listing 3 does: sort all voxels, take the best of all prefixes.
+    r"""Compute the Dice-optimal threshold: sort all voxels, take the best of all prefixes.
 
     .. math:: t = \frac12 \max_k \frac{2 \sum_{i \le k} m_{(i)}}{k + \sum_i m_i},\qquad m_{(1)} \ge m_{(2)} \ge \dots
-
-    For comparison only: `noisyseg.dice_threshold` computes the same supremum without sorting, in float64 whatever the
-    dtype of `m`. Book: chapter "Errata".
 
     Parameters
     ----------
     m : numpy.ndarray
-        Marginal with values in [0, 1], any shape with at least one voxel, any real dtype, which is kept: the running
-        sum is made in it, as in print.
+        Marginal with values in [0, 1], any shape with at least one voxel. The running sum has its dtype, as in the
+        paper; in float16 it overflows above 65504, of which NumPy warns.
 
     Returns
     -------
     float
-        The threshold t. 0 for an all-zero marginal, as printed, so that ``m >= t`` is the whole image there; the
+        The threshold t. For an all-zero marginal it is 0, as in the paper, so that ``m >= t`` is the whole image; the
         optimum is empty.
-
-    Raises
-    ------
-    ValueError
-        If `m` is a tensor, empty or has a NaN or a value outside [0, 1].
 
     Notes
     -----
-    Deviation: the printed function goes on to return ``m >= t`` as floats. In float16 its sums overflow above 65504,
-    of which NumPy warns.
+    Deviation: the printed function returns ``m >= t`` as floats.
 
     Examples
     --------

@@ -131,15 +131,6 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         raise
 
 
-def remove_parts(folder: str | os.PathLike[str], name: str = "*") -> None:
-    """Remove what processes that were killed left of :func:`atomic_file`, for files that match ``name``.
-
-    Only for whoever is the only one to write there, by a lock.
-    """
-    for part in Path(folder).glob(f".{name}.*.part"):
-        part.unlink(missing_ok=True)
-
-
 def is_locked(path: str | os.PathLike[str]) -> bool:
     """Whether a process holds the lock file ``path``; a missing one is held by nobody.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 
 def short(x: float, digits: int = 3, sign: str = "") -> str:
@@ -28,6 +29,17 @@ def interval(mean: float, lo: float, hi: float, digits: int = 3, sign: str = "")
     return f"{short(mean, digits, sign)} [{short(lo, digits)}, {short(hi, digits)}]"
 
 
+def percent(share: float, digits: int = 1, sign: str = "") -> str:
+    """Format a share in percent; ``sign="+"`` shows a plus.
+
+    Examples
+    --------
+    >>> percent(0.0333), percent(-0.5, 0)
+    ('3.3 %', '−50 %')
+    """
+    return f"{100 * share:{sign}.{digits}f} %".replace("-", "−")
+
+
 def markdown_table(header: Sequence[object], rows: Iterable[Sequence[object]], left: int = 1) -> str:
     r"""Lay out rows of ready-made text as a Markdown table; the first ``left`` columns are names.
 
@@ -42,3 +54,31 @@ def markdown_table(header: Sequence[object], rows: Iterable[Sequence[object]], l
     """
     lines = [header, ["---"] * left + ["---:"] * (len(header) - left), *rows]
     return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines).replace("(*)", r"(\*)")
+
+
+def table(header: Sequence[object], rows: Iterable[Sequence[object]], left: int = 1) -> Any:
+    """Show `markdown_table` as the output of a notebook's cell.
+
+    Examples
+    --------
+    >>> table(["method", "Dice"], [["SD(0)", ".7"]]).data.splitlines()[-1]
+    '| SD(0) | .7 |'
+    """
+    from IPython.display import Markdown
+
+    return Markdown(markdown_table(header, rows, left))
+
+
+def note(chapter: str, **texts: object) -> None:
+    """Keep texts under ``<chapter>-<name>`` for the prose of a page, which shows them with the role ``glue:text``.
+
+    An underscore in a name becomes a hyphen.
+
+    Examples
+    --------
+    >>> note("errata", table_below="3")  # {glue:text}`errata-table-below`
+    """
+    from myst_nb import glue
+
+    for name, text in texts.items():
+        glue(f"{chapter}-{name}".replace("_", "-"), str(text), display=False)

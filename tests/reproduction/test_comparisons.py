@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from reproduction.figures.comparisons import FURTHER, plot_deviations, plot_further, plot_gains, plot_seeds
-from reproduction.scoring.scores import DIFFERENCES, FURTHER_DIFFERENCES
+from reproduction.scoring.scores import DIFFERENCES, OTHER_DIFFERENCES
 
 METHODS = ("CE(0)", "SD(0)", "CE(*)")
 
@@ -93,7 +93,7 @@ def test_further_differences_by_organ():
     assert list(shown) == [name.replace("-", " − ") for name in FURTHER]
     assert shown["CE(fold) − CE(0)"][0] == pytest.approx([0.01, 0.01])
     assert shown["CE(fold) − CE(0)"][1] == pytest.approx([-0.01, 0.05] * 2)
-    assert set(FURTHER) <= {f"{first}-{second}" for first, second in (*DIFFERENCES, *FURTHER_DIFFERENCES)}
+    assert set(FURTHER) <= {f"{first}-{second}" for first, second in (*DIFFERENCES, *OTHER_DIFFERENCES)}
 
 
 def test_what_was_not_scored_is_left_out():

@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import gzip
 import re
+import struct
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 
 from ct_subjects import CLASSES, as_folder, as_zip, ball_subjects, nifti
-from reproduction.data.cases import read_case, write_case
-from reproduction.data.nifti import read_ct
-from reproduction.data.progress import Progress
+from reproduction.data.cases import in_order, read_case, write_case
+from reproduction.data.nifti import read_image
 from reproduction.data.totalsegmentator import cutting
 from reproduction.data.totalsegmentator.cutting import Cutting
-from reproduction.data.totalsegmentator.selection import Rule, in_order
+from reproduction.data.totalsegmentator.selection import Criteria
 from reproduction.data.totalsegmentator.subjects import CT, Folder, LocalZip
 
 ORGANS = dict(zip(("kidney", "aorta", "oesophagus"), CLASSES, strict=True))
-RULES = {
-    "kidney": Rule("LRPAIS", 100, 1, 0.9),
-    "aorta": Rule("LRPA", 100, 20, 0.0),
-    "oesophagus": Rule("LRPA", 100, 20, 0.0),
+CRITERIA = {
+    "kidney": Criteria("LRPAIS", 100, 1, 0.9),
+    "aorta": Criteria("LRPA", 100, 20, 0.0),
+    "oesophagus": Criteria("LRPA", 100, 20, 0.0),
 }
 FILES = ball_subjects(8, 24)
 ORDER = in_order(f"s{k:04d}" for k in range(8))
@@ -44,11 +45,15 @@ class Watched(Folder):
         self.closed = True
 
 
+def unpacked(content: bytes) -> np.ndarray:
+    return np.asarray(nib.Nifti1Image.from_bytes(gzip.decompress(content)).dataobj)
+
+
 def cut(
     folder: Path, source: Path, cases: int = 6, partial: bool = False, workers: int = 1
 ) -> tuple[Cutting, list[str]]:
     lines: list[str] = []
-    made = Cutting(folder, Watched(source), ORGANS, RULES, cases, workers, Progress(shown=False), lines.append)
+    made = Cutting(folder, Watched(source), ORGANS, CRITERIA, cases, workers, lines.append)
     made.read_masks()
     made.read_cts(partial)
     return made, lines
@@ -81,7 +86,7 @@ def test_a_patch_by_hand(tmp_path, source):
     """Voxels of 3 mm: the patch is the scan itself, moved so that the structure is in the middle, in air."""
     cut(tmp_path / "out", source)
     case = read_case(tmp_path / "out" / "kidney" / "s0000.npz")
-    scan, _ = read_ct(FILES["s0000/ct.nii.gz"])
+    scan, _ = read_image(FILES["s0000/ct.nii.gz"])
     # The ball's centre, voxel (8, 12, 11), is at 8.5, 12.5, 11.5: the patch begins at 8.5 - 32 = -23.5, even -24.
     start = np.array([24, 20, 20])
     inside = tuple(slice(s, s + 24) for s in start)
@@ -111,7 +116,7 @@ FIRST, SECOND = ORDER[:2]
         (gzip.compress(b"text"), "no usable NIfTI volume"),
         (TOO_BIG, r"its shape \(24, 24, 25\) or place is not that of its mask \(24, 24, 24\)"),
         (MOVED, r"its shape \(24, 24, 24\) or place is not that of its mask"),
-        (NAN, "NaN, infinity or no numbers"),
+        (NAN, "an image with 140 voxels of NaN or infinity"),
     ],
     ids=["cut", "empty", "text", "other shape", "other place", "nan"],
 )
@@ -127,14 +132,22 @@ def test_a_damaged_ct_is_reported_and_the_next_subject_takes_its_place(tmp_path,
     assert re.search(reason, line)
 
 
+RGB = np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")])
+MASK = unpacked(FILES[f"{FIRST}/segmentations/aorta.nii.gz"])
+
+
 @pytest.mark.parametrize(
     ("mask", "reason"),
     [
+        (nifti(np.zeros((24, 24, 24), RGB), np.diag([3.0, 3, 3, 1])), "its voxels are RGB colours"),
+        (nifti(MASK.astype(np.complex64), np.diag([3.0, 3, 3, 1])), "its voxels are complex64"),
+        (nifti(np.where(MASK, np.nan, 0), np.diag([3.0, 3, 3, 1])), "voxels of nan; expected 0, 1"),
+        (nifti(MASK[..., None], np.diag([3.0, 3, 3, 1])), "4 axes, shape (24, 24, 24, 1); expected three"),
         (FILES[f"{FIRST}/segmentations/aorta.nii.gz"][:-9], "no usable NIfTI volume"),
-        (FILES[f"{FIRST}/ct.nii.gz"], "a mask with the value"),
+        (FILES[f"{FIRST}/ct.nii.gz"], "a label with"),
         (b"\x1f\x8b", "no usable NIfTI volume"),
     ],
-    ids=["cut", "a ct", "half a header"],
+    ids=["rgb", "complex", "nan", "four axes", "cut", "a ct", "half a header"],
 )
 def test_a_damaged_mask_costs_its_organ_alone_and_is_read_again_next_time(tmp_path, mask, reason):
     bad = as_folder(tmp_path / "source", change({f"{FIRST}/segmentations/aorta.nii.gz": mask}))
@@ -146,6 +159,24 @@ def test_a_damaged_mask_costs_its_organ_alone_and_is_read_again_next_time(tmp_pa
     mended, lines = cut(tmp_path / "out", as_folder(tmp_path / "source", FILES))
     assert mended.source.log == [(FIRST, "aorta"), (FIRST, CT)]  # type: ignore[attr-defined]
     assert list(mended.entries["aorta"]) == ORDER[:6]
+
+
+def test_masks_and_cts_in_metres_and_masks_with_a_slope_give_the_same_cases(tmp_path, source):
+    """A mask of 0 and 255 with the slope 1/255, a float32, reads 1.0000000591."""
+    whole, _ = cut(tmp_path / "whole", source)
+    changed = {}
+    for name, content in FILES.items():
+        voxels = unpacked(content)
+        image = nib.Nifti1Image(voxels if name.endswith("ct.nii.gz") else 255 * voxels, np.diag([0.003] * 3 + [1]))
+        image.header.set_xyzt_units("meter")
+        if not name.endswith("ct.nii.gz"):
+            image.header.set_slope_inter(1 / 255, 0)
+        raw = bytearray(image.to_bytes())
+        if not name.endswith("ct.nii.gz"):
+            struct.pack_into("<2f", raw, 112, 1 / 255, 0)  # scl_slope, scl_inter
+        changed[name] = gzip.compress(raw, 1)
+    made, lines = cut(tmp_path / "made", as_folder(tmp_path / "metres", changed))
+    assert made.entries == whole.entries and not [line for line in lines if "skipped" in line]
 
 
 def test_what_a_subject_lacks_is_reported(tmp_path):
@@ -178,8 +209,8 @@ def test_too_few_is_an_error_that_says_why_before_any_ct_is_read(tmp_path):
         ),
     )
     message = (
-        r"^kidney: 5 of 8 subjects pass the rule \(1 too few voxels in the patch, 1 empty, 1 cut off by the volume's "
-        r"border\); wanted 6; ask for fewer \(--cases 5\), no mask is read again$"
+        r"^kidney: 5 of 8 subjects meet the criteria \(1 too few voxels in the patch, 1 empty, 1 cut off by the "
+        r"volume's border\); wanted 6; ask for fewer \(--cases 5\), no mask is read again$"
     )
     with pytest.raises(ValueError, match=message):
         cut(tmp_path / "out", bad)
@@ -187,7 +218,7 @@ def test_too_few_is_an_error_that_says_why_before_any_ct_is_read(tmp_path):
     made, lines = cut(tmp_path / "out", bad, partial=True)
     assert [len(made.entries[organ]) for organ in ORGANS] == [5, 6, 6]
     assert {key[1] for key in made.source.log} == {CT} and lines[0] == "8 subjects, 0 masks to read"  # type: ignore[attr-defined]
-    with pytest.raises(ValueError, match=r"kidney: 0 of 2 subjects pass .*; wanted 5$"):
+    with pytest.raises(ValueError, match=r"kidney: 0 of 2 subjects meet .*; wanted 5$"):
         two = {name: FILES[name] for name in FILES if name[:5] in ORDER[:2]} | {
             f"{s}/segmentations/kidney_right.nii.gz": empty for s in ORDER[:2]
         }
@@ -195,7 +226,7 @@ def test_too_few_is_an_error_that_says_why_before_any_ct_is_read(tmp_path):
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(28, "No space left on device")], ids=["ctrl-c", "disk"])
-@pytest.mark.parametrize("stage", ["write_facts", "write_case"])
+@pytest.mark.parametrize("stage", ["write_structure", "write_case"])
 def test_a_stop_in_the_middle_goes_on_and_reads_nothing_twice(tmp_path, monkeypatch, source, stage, error):
     whole, _ = cut(tmp_path / "whole", source)
     original, written = getattr(cutting, stage), []
@@ -205,7 +236,7 @@ def test_a_stop_in_the_middle_goes_on_and_reads_nothing_twice(tmp_path, monkeypa
             raise error
         written.append(original(path, content))
 
-    made = Cutting(tmp_path / "out", Watched(source), ORGANS, RULES, 6, 1, Progress(shown=False), lambda line: None)
+    made = Cutting(tmp_path / "out", Watched(source), ORGANS, CRITERIA, 6, 1, lambda line: None)
     with monkeypatch.context() as patched:
         patched.setattr(cutting, stage, write)
         with pytest.raises(type(error)):
@@ -226,12 +257,12 @@ def test_a_stop_calls_nothing_damaged(tmp_path, monkeypatch):
     for attempt in range(10):
         lines: list[str] = []
         source = LocalZip(path, ORGANS.values())
-        made = Cutting(tmp_path / str(attempt), source, ORGANS, RULES, 6, 4, Progress(shown=False), lines.append)
+        made = Cutting(tmp_path / str(attempt), source, ORGANS, CRITERIA, 6, 4, lines.append)
 
         def write(path, content):
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr(cutting, "write_facts", write)
+        monkeypatch.setattr(cutting, "write_structure", write)
         with pytest.raises(OSError, match="No space left"):
             made.read_masks()
         assert lines == ["8 subjects, 24 masks to read"]

@@ -239,7 +239,7 @@ def reference(preset: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     plan = Preset.load(preset)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NOISYSEG_DEVICE", "cpu")
-        phantom_set.prepare(folder / "data" / plan.runs()[0].data_folder, 16, 5, 1, report=lambda line: None)
+        phantom_set.make_phantoms(folder / "data" / plan.runs()[0].data_folder, 16, 5, 1, report=lambda line: None)
         for config in plan.runs():
             execute(config, folder / config.folder, folder / "data", report=lambda line: None)
         write_results(gather(plan, folder), folder / "t")

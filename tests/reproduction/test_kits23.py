@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from reproduction.data import kits23
-from reproduction.data.kits23 import CASES, Kidney, kidney_rows, kidneys, load_shapes, prepare, read_kidney
+from reproduction.data.kits23 import CASES, Kidney, kidney_rows, kidneys, load_shapes, measure_kidneys, read_kidney
 from reproduction.data.shapes import measure
 from reproduction.paths import read_json
 
@@ -93,14 +93,18 @@ def test_damaged_and_missing_files_are_named(layouts, tmp_path):
     good = path.read_bytes()
     for bad in (good[: len(good) // 2], b"", b"no gzip at all" * 30):
         path.write_bytes(bad)
-        with pytest.raises(ValueError, match=f"{path.name} is damaged"):
+        with pytest.raises(ValueError, match=f"{path.name}: no usable NIfTI volume: "):
             read_kidney("x", path, 0)
     save(path, np.full((2, 2, 2), 8))
-    with pytest.raises(ValueError, match=f"{path.name}: expected a volume of whole numbers from 0 to 7"):
+    with pytest.raises(ValueError, match=f"{path.name}: a label with 8 voxels of 8; expected 0, 1, 2, 3, 4, 5, 6, 7"):
         read_kidney("x", path, 0)
     save(path, np.full((2, 2, 2), 2))
-    with pytest.raises(ValueError, match=f"{path.name}: expected a volume of whole numbers from 0 to 1"):
+    with pytest.raises(ValueError, match=f"{path.name}: a label with 8 voxels of 2; expected 0, 1"):
         read_kidney("x", path)
+    image = nib.Nifti1Image(np.zeros((2, 2, 2), np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")])), np.eye(4))
+    nib.save(image, tmp_path / "rgb.nii.gz")
+    with pytest.raises(ValueError, match=r"rgb.nii.gz: no usable NIfTI volume: its voxels are RGB colours"):
+        read_kidney("x", tmp_path / "rgb.nii.gz")
     with pytest.raises(ValueError, match=f"{path.name}: the outline of annotator 1 is empty"):
         read_kidney("x", path, 0)
     with pytest.raises(FileNotFoundError, match=r"has no kidney of case_00042 \(11 of 13 missing\)"):
@@ -109,6 +113,18 @@ def test_damaged_and_missing_files_are_named(layouts, tmp_path):
         list(kidneys(tmp_path / "nowhere"))
     with pytest.raises(ValueError, match="annotator: expected 1, 2 or 3, got 4"):
         list(kidneys(layouts[0], 4))
+
+
+def test_outlines_in_microns_are_the_same(tmp_path):
+    voxels = ellipsoid((9, 6, 6)).astype(np.uint8)
+    save(tmp_path / "mm.nii.gz", voxels)
+    affine = np.zeros((4, 4))
+    affine[2, 0], affine[1, 1], affine[0, 2], affine[3, 3] = *-1000 * SPACING, 1.0
+    image = nib.Nifti1Image(voxels, affine)
+    image.header.set_xyzt_units("micron")
+    nib.save(image, tmp_path / "micron.nii.gz")
+    mm, micron = (read_kidney("x", tmp_path / f"{unit}.nii.gz") for unit in ("mm", "micron"))
+    assert micron.digest() == mm.digest()
 
 
 # ---- measuring ----
@@ -146,7 +162,7 @@ def test_hardly_anything_leaves_the_image():
 def test_prepare_writes_the_same_table_from_both_layouts(layouts, tmp_path):
     lines: list[str] = []
     for k, source in enumerate(layouts):
-        prepare(tmp_path / f"out{k}", source, cases=None, a_mm=(0.0, 3.0), report=lines.append)
+        measure_kidneys(tmp_path / f"out{k}", source, cases=None, a_mm=(0.0, 3.0), report=lines.append)
     assert lines[:3] == lines[3:] and lines[0].startswith("case_00002_kidney_instance-1: 1")
     first, second = ((tmp_path / f"out{k}" / "shapes.csv").read_bytes() for k in range(2))
     assert first == second
@@ -168,7 +184,7 @@ def test_the_script_says_in_one_line_what_is_wrong(root, layouts, tmp_path):
 
 
 def test_tables_of_a_run_come_first(tmp_path, monkeypatch, layouts):
-    prepare(tmp_path / "kits23", layouts[0], cases=None, a_mm=(0.0,), report=lambda line: None)
+    measure_kidneys(tmp_path / "kits23", layouts[0], cases=None, a_mm=(0.0,), report=lambda line: None)
     monkeypatch.setenv("NOISYSEG_RESULTS", str(tmp_path))
     assert len(load_shapes()[0]) == 3
     monkeypatch.setenv("NOISYSEG_RESULTS", str(tmp_path / "nowhere"))

@@ -16,7 +16,7 @@ import pytest
 from jupyter_client.kernelspec import KernelSpecManager
 
 import tiny
-from reproduction.config import Preset
+from reproduction.config import POINT, Preset
 from reproduction.paths import atomic_write
 from reproduction.runs import notebook as batch
 from reproduction.runs.grid import failures
@@ -65,13 +65,35 @@ def test_a_run_through_its_notebook(plan, data, tmp_path, capfd):
     assert f"{config.name}: epoch 2/2" in texts(folder / "run.ipynb")
     assert f"{config.name}: epoch 2/2" in capfd.readouterr().err
     notebook = nbformat.read(folder / "run.ipynb", as_version=4)
-    shown = notebook.cells[-1].outputs[0]["data"]["text/plain"]
-    assert "CE(0)" in shown and f"{metrics['scores']['CE(*)']:.4f}".rstrip("0") in shown
+    table = notebook.cells[-1].outputs[-1]["data"]["text/plain"]
+    assert "CE(0)" in table and f"{metrics['scores']['CE(*)']:.4f}".rstrip("0") in table
     assert list(folder.glob("*.part*")) == [alive] and not (folder / "failure.txt").exists()
     # Asked for again, the run is done, and the record of its training stays.
     record = (folder / "run.ipynb").read_bytes()
     run_notebook(str(tmp_path / "tiny.yaml"), config, plan.name, str(data), str(tmp_path / "runs"))
     assert (folder / "run.ipynb").read_bytes() == record
+    # By hand, it shows what is stored: labels, curves, masks and scores.
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    point = {axis: getattr(config, axis) for axis in POINT}
+    parameters = {"preset": str(tmp_path / "tiny.yaml"), **point, "data": str(data), "runs": str(tmp_path / "runs")}
+    execute_notebook("training_run", tmp_path / "again.ipynb", parameters)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert "epoch 1/2" not in texts(tmp_path / "again.ipynb")
+    again = nbformat.read(tmp_path / "again.ipynb", as_version=4)
+    assert again.cells[-1].outputs[-1]["data"]["text/plain"] == table
+    assert pictures(again) == pictures(notebook) and len(pictures(again)) == 3
+
+
+def pictures(notebook: nbformat.NotebookNode) -> list[str]:
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    return [output["data"]["image/png"] for output in outputs if "image/png" in output.get("data", {})]
+
+
+@pytest.mark.parametrize("template", ["training_run", "cell"])
+def test_the_cells_of_a_template_can_be_read(root, template):
+    notebook = nbformat.read(root / "notebooks" / "templates" / f"{template}.ipynb", as_version=4)
+    cells = [cell.source.splitlines() for cell in notebook.cells if cell.cell_type == "code"]
+    assert len(cells) <= 8 and max(len(lines) for lines in cells) <= 25
 
 
 def test_a_failing_cell_leaves_the_notebook_and_one_line(plan, tmp_path):
@@ -196,7 +218,7 @@ def test_papermill_alone_is_refused_by_the_notebook(template, tmp_path, root):
 def test_data_are_made_once_for_all_runs(tmp_path, monkeypatch):
     calls: list[Any] = []
     monkeypatch.setattr(
-        "reproduction.data.phantoms.cases.prepare", lambda folder, *numbers: calls.append((folder, numbers))
+        "reproduction.data.phantoms.cases.make_phantoms", lambda folder, *numbers: calls.append((folder, numbers))
     )
     prepare_data(Preset.load("quick"), tmp_path, None)
     numbers = tuple(Preset.load("quick").values[f"phantom_{name}"] for name in ("size", "cases", "seed"))
@@ -205,7 +227,7 @@ def test_data_are_made_once_for_all_runs(tmp_path, monkeypatch):
 
 def test_the_source_reaches_the_data_script(tmp_path, monkeypatch):
     calls: list[Any] = []
-    monkeypatch.setattr("reproduction.data.hippocampus.prepare", lambda *arguments: calls.append(arguments))
+    monkeypatch.setattr("reproduction.data.hippocampus.make_hippocampus", lambda *arguments: calls.append(arguments))
     prepare_data(Preset.load("hippocampus"), tmp_path, "somewhere")
     assert calls == [(tmp_path / "hippocampus", "somewhere")]
 
@@ -213,7 +235,8 @@ def test_the_source_reaches_the_data_script(tmp_path, monkeypatch):
 def test_the_ct_patches_are_cut_from_a_source_or_taken_as_they_are(tmp_path, monkeypatch):
     preset, asked = Preset.load("paper"), []
     cut = tiny.make_data(tmp_path / "cut", cases=12, seed=5)
-    monkeypatch.setattr("reproduction.data.totalsegmentator.patches.prepare", lambda *given: asked.append(given) or cut)
+    name = "reproduction.data.totalsegmentator.patches.make_totalsegmentator"
+    monkeypatch.setattr(name, lambda *given: asked.append(given) or cut)
     said: list[str] = []
     assert prepare_data(preset, tmp_path, "archive.zip", said.append) == [cut]
     assert said == [f"{tmp_path / 'totalsegmentator'} holds 12 hippocampus; the preset paper means 400 of each"]

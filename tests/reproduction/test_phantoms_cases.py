@@ -7,7 +7,7 @@ import pytest
 
 from reproduction.data.cases import CaseSet, write_case
 from reproduction.data.phantoms import cases as phantom_set
-from reproduction.data.phantoms.cases import folder_name, prepare
+from reproduction.data.phantoms.cases import folder_name, make_phantoms
 from reproduction.data.phantoms.scenes import ORGANS, ct_phantom
 
 SIZE, CASES, SEED = 16, 5, 3
@@ -18,7 +18,7 @@ def quiet(line: str) -> None:
 
 
 def make(folder: Path, size: int = SIZE, cases: int = CASES, seed: int = SEED) -> CaseSet:
-    return prepare(folder, size, cases, seed, quiet)
+    return make_phantoms(folder, size, cases, seed, quiet)
 
 
 def stamps(folder: Path) -> dict[str, tuple[int, int]]:

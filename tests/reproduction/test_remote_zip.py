@@ -5,17 +5,23 @@ from __future__ import annotations
 import io
 import struct
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from range_server import Bad, nginx, serve
-from reproduction.data.totalsegmentator.http_range import Manners, RangeNotSupported, RemoteFile
-from reproduction.data.totalsegmentator.remote_zip import DamagedMember, Member, RemoteZip, list_members, unpack
+from reproduction.data.http_range import RangeNotSupported, RemoteFile, RequestLimits
+from reproduction.data.totalsegmentator.remote_zip import (
+    DamagedMember,
+    Member,
+    list_members,
+    read_member,
+    unpack,
+)
 
-FREE = Manners(per_minute=0, attempts=3, pause_s=0.0)
+FREE = RequestLimits(per_minute=0, attempts=3, pause_s=0.0)
 RANDOM = np.random.default_rng(0).bytes(150_000)
 FILES = {"a/one.txt": b"one" * 1000, "a/empty": b"", "b/two.bin": RANDOM, "b/stored": b"stored" * 99}
 
@@ -38,8 +44,18 @@ def server(tmp_path, monkeypatch) -> Iterator[Bad]:
         yield server
 
 
+class RemoteZip:
+    """Members of a remote zip by their names."""
+
+    def __init__(self, file: RemoteFile, members: Iterable[Member]) -> None:
+        self.file, self.members = file, {member.name: member for member in members}
+
+    def read(self, name: str) -> bytes:
+        return read_member(self.file, self.members[name])
+
+
 def open_zip(server: Bad) -> RemoteZip:
-    file = RemoteFile(f"{server.url}/x.zip", manners=FREE)
+    file = RemoteFile(f"{server.url}/x.zip", limits=FREE)
     return RemoteZip(file, list_members(file))
 
 
@@ -54,7 +70,7 @@ def test_every_member_from_nginx_with_one_request_each(tmp_path, monkeypatch):
     (tmp_path / "www").mkdir()
     path = write_zip(tmp_path / "www" / "x.zip")
     with nginx(tmp_path / "www", tmp_path / "nginx") as server:
-        file = RemoteFile(f"{server.url}/x.zip", manners=FREE)
+        file = RemoteFile(f"{server.url}/x.zip", limits=FREE)
         archive = RemoteZip(file, list_members(file))
         assert list(archive.members) == list(FILES), "folders are not listed"
         listing = len(server.requests())
@@ -86,7 +102,7 @@ def test_what_the_directory_says_agrees_with_zipfile(server):
 
 def test_only_wanted_members_are_listed_and_a_comment_does_no_harm(server):
     write_zip(server.folder / "x.zip", comment=b"hello" * 500)
-    file = RemoteFile(f"{server.url}/x.zip", manners=FREE)
+    file = RemoteFile(f"{server.url}/x.zip", limits=FREE)
     (member,) = list_members(file, lambda name: name.startswith("b/two"))
     assert RemoteZip(file, [member]).read("b/two.bin") == RANDOM
 
@@ -95,7 +111,7 @@ def test_a_kept_listing_needs_no_directory(server):
     members = open_zip(server).members.values()
     before = len(server.ranges)
     kept = [Member(*entry) for entry in [list(member) for member in members]]  # as JSON gives them back
-    assert RemoteZip(RemoteFile(f"{server.url}/x.zip", manners=FREE), kept).read("b/two.bin") == RANDOM
+    assert RemoteZip(RemoteFile(f"{server.url}/x.zip", limits=FREE), kept).read("b/two.bin") == RANDOM
     assert len(server.ranges) == before + 1
 
 
@@ -130,15 +146,15 @@ def test_a_wrong_checksum_in_the_directory(server):
     archive = open_zip(server)
     member = archive.members["a/one.txt"]
     archive.members["a/one.txt"] = member._replace(crc=member.crc ^ 1)
-    with pytest.raises(DamagedMember, match="its CRC-32 is not that of the archive's directory"):
+    with pytest.raises(DamagedMember, match="Bad CRC-32"):
         archive.read("a/one.txt")
 
 
 def test_members_that_lie_about_their_size(server):
-    """One that unpacks to more is stopped at one byte too many, and one that is short is no better."""
+    """One that unpacks to more is stopped where it should end."""
     archive = open_zip(server)
     member = archive.members["a/one.txt"]
-    for size in (member.size - 1, member.size + 1, 0):
+    for size in (member.size - 1, 0):
         archive.members["a/one.txt"] = member._replace(size=size)
         with pytest.raises(DamagedMember, match=r"a/one.txt is damaged"):
             archive.read("a/one.txt")
@@ -152,32 +168,43 @@ def test_a_member_that_is_not_at_its_place(server):
     first, second = archive.members["a/one.txt"], archive.members["b/stored"]
     for offset in (first.offset + 1, second.offset):  # no header; another member's
         wrong = first._replace(offset=offset, stop=second.stop + 100)
-        with pytest.raises(DamagedMember, match=r"^a/one.txt is damaged: it is not at its place in the archive"):
+        with pytest.raises(DamagedMember, match=r"^a/one.txt is damaged \("):
             RemoteZip(archive.file, [wrong]).read("a/one.txt")
-    with pytest.raises(DamagedMember, match="not at its place"):
+    with pytest.raises(DamagedMember, match=r"^a/one.txt is damaged"):
         unpack(first, b"PK")
 
 
 def test_encrypted_and_strangely_packed_members(server):
     archive = open_zip(server)
     member = archive.members["a/one.txt"]
-    for change in ({"flags": member.flags | 1}, {"method": zipfile.ZIP_LZMA}):
+    for change in ({"flags": member.flags | 1}, {"method": 99}):
         archive.members["a/one.txt"] = member._replace(**change)
-        with pytest.raises(DamagedMember, match=r"a/one.txt is encrypted, or packed by method \d+; expected 0 or 8"):
+        with pytest.raises(DamagedMember, match=r"a/one.txt is damaged \("):
             archive.read("a/one.txt")
 
 
 def test_a_long_extra_field_is_read_to_its_end(server):
-    """Local headers may be longer than the directory tells: then a second request brings the rest."""
-    path = server.folder / "x.zip"
+    """Local headers may be longer than the directory says."""
     info = zipfile.ZipInfo("a/one.txt")
-    info.extra = struct.pack("<HH", 0x9999, 2000) + bytes(2000)
-    with zipfile.ZipFile(path, "w") as archive:
+    info.extra = struct.pack("<HH", 0x9999, 60_000) + bytes(60_000)
+    with zipfile.ZipFile(server.folder / "x.zip", "w") as archive:
         archive.writestr(info, RANDOM)
     remote = open_zip(server)
     before = len(server.ranges)
-    assert remote.read("a/one.txt") == RANDOM
-    assert len(server.ranges) == before + 2 and server.ranges[-1][0] == server.ranges[-2][1]
+    assert remote.read("a/one.txt") == RANDOM and len(server.ranges) == before + 1
+
+
+@pytest.mark.parametrize("name", ["a/Gefäß", "a/été", "a/日本"])
+def test_names_beyond_ascii(server, name):
+    write_zip(server.folder / "x.zip", {name: RANDOM})
+    assert open_zip(server).read(name) == RANDOM
+
+
+def test_names_of_old_zips(server):
+    """Without the flag for UTF-8 a name is in code page 437: 0x82 is é."""
+    path = write_zip(server.folder / "x.zip", {"a/xy": RANDOM})
+    path.write_bytes(path.read_bytes().replace(b"a/xy", b"a/\x82t"))
+    assert open_zip(server).read("a/ét") == RANDOM
 
 
 def test_sizes_after_the_data(server):
@@ -215,12 +242,12 @@ def test_an_archive_beyond_four_gigabytes(tmp_path, monkeypatch):
             archive.start_dir = file.tell()
             archive.writestr("a/far", RANDOM)
     with nginx(tmp_path / "www", tmp_path / "nginx") as server:
-        remote = RemoteFile(f"{server.url}/x.zip", manners=FREE)
+        remote = RemoteFile(f"{server.url}/x.zip", limits=FREE)
         far = RemoteZip(remote, list_members(remote))
         assert far.members["a/far"].offset >= 5_000_000_000
         assert far.read("a/far") == RANDOM and far.read("a/near") == b"near"
         remote.close()
-    assert sum(row[2] for row in server.requests()) < len(RANDOM) + 5000
+    assert sum(row[2] for row in server.requests()) < len(RANDOM) + 70_000
 
 
 @pytest.mark.parametrize(

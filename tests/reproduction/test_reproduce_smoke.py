@@ -20,7 +20,7 @@ from reproduction.config import Preset
 from reproduction.data.cases import CaseSet
 from reproduction.runs.run import execute
 from reproduction.runs.tables import PARTS, gather, load_results, main_table, write_results
-from reproduction.scoring.rules import FURTHER, METHODS, RANK_SOLVERS, rankseg_version
+from reproduction.scoring.rules import METHODS, OTHER_RULES, RANK_SOLVERS, rankseg_version
 from tiny import WAIT_S, Line, all_below, below, wait_for
 
 pytestmark = pytest.mark.slow
@@ -66,16 +66,16 @@ def test_from_data_script_to_tables(smoke):
         assert (folder / config.folder / "run.ipynb").is_file()
     tables = folder / "results" / "smoke"
     assert {path.name for path in tables.iterdir()} == {*(f"{part}.csv" for part in PARTS), "provenance.json"}
-    # The tables show what the runs produced, case by case, under the paper's rules and the further ones.
-    parts = [pd.read_csv(folder / c.folder / f"{part}.csv") for c in plan.runs() for part in ("cases", "further")]
+    # The tables show what the runs produced, case by case, under every rule.
+    parts = [pd.read_csv(folder / c.folder / "cases.csv") for c in plan.runs()]
     key = ["case", "method"]
     made = pd.concat(parts).sort_values(key).reset_index(drop=True).round(6)
     shown = pd.read_csv(tables / "cases.csv").sort_values(key).reset_index(drop=True)
     pd.testing.assert_frame_equal(shown, made.loc[:, shown.columns], check_exact=False, atol=1e-6, rtol=0)
     without = set() if rankseg_version() else set(RANK_SOLVERS)
-    assert set(shown["method"]) == {*METHODS, *FURTHER} - without and len(shown) == 4 * shown["method"].nunique()
-    further = json.loads((tables / "provenance.json").read_text())["further"]
-    assert further == {"runs": 2, "rankseg": [rankseg_version() or "not installed"], "apart": 0.0}
+    assert set(shown["method"]) == {*METHODS, *OTHER_RULES} - without and len(shown) == 4 * shown["method"].nunique()
+    rules = json.loads((tables / "provenance.json").read_text())["other_rules"]
+    assert rules == {"runs": 2, "rankseg": [rankseg_version() or "not installed"]}
 
 
 def printed_table(smoke: Line, monkeypatch: pytest.MonkeyPatch) -> pd.DataFrame:

@@ -18,10 +18,13 @@ import torch
 
 import noisyseg
 import tiny
+from reproduction.config import is_done
 from reproduction.data.cases import CaseSet
+from reproduction.network.pairs import noisy_label
 from reproduction.network.training import Trainer
 from reproduction.provenance import provenance
-from reproduction.runs.run import choose_device, execute, is_done, noisy_label
+from reproduction.runs.run import Run, choose_device, execute
+from reproduction.scoring.rules import METHODS, OTHER_RULES, RANK_SOLVERS, rankseg_version
 
 CONFIG = tiny.small_config()
 WAIT_S = 120  # for a loaded machine; nothing here measures time
@@ -59,8 +62,7 @@ def silent(line: str) -> None:
 
 def test_the_folder_holds_what_the_design_says(reference, data):
     names = {path.name for path in reference.iterdir()}
-    tables = {"cases.csv", "further.csv", "further.json"}
-    assert names == {".lock", "config.json", "progress.jsonl", "checkpoint.pt", *tables, "metrics.json"}
+    assert names == {".lock", "config.json", "progress.jsonl", "checkpoint.pt", "cases.csv", "metrics.json"}
     assert json.loads((reference / "config.json").read_text()) == CONFIG.to_dict()
     times = {name: (reference / name).stat().st_mtime_ns for name in names - {".lock"}}
     assert max(times, key=lambda name: times[name]) == "metrics.json"
@@ -90,7 +92,9 @@ def test_the_scores_are_those_of_the_stored_network(reference, data):
     trainer = Trainer(CONFIG, images, labels, torch.device("cpu"))
     trainer.load(reference / "checkpoint.pt", data_digest=cases.digest)
     table = pd.read_csv(reference / "cases.csv").set_index(["case", "method"])
-    assert sorted(table.index) == sorted((case.id, method) for case in test for method in ("CE(0)", "CE(*)"))
+    methods = [name for name, loss in {**METHODS, **OTHER_RULES}.items() if loss == "ce"]
+    methods = [name for name in methods if rankseg_version() or name not in RANK_SOLVERS]
+    assert list(table.index) == [(case.id, method) for case in test for method in methods]
     for case in test:
         c = trainer.probabilities(torch.from_numpy(case.image)[None, None])[0].numpy()
         noisy, marginal = noisy_label(case, CONFIG), noisyseg.GaussianDeformation(0.02, CONFIG.b).marginal(case.label)
@@ -105,8 +109,8 @@ def test_the_scores_are_those_of_the_stored_network(reference, data):
             assert {name: row[name] for name in expected} == pytest.approx(expected, abs=1e-9)
 
 
-def test_the_further_scores_are_those_of_the_stored_network(reference, data):
-    """Every number of further.csv again, by brute force: each threshold of the grid on each training map."""
+def test_the_scores_of_the_other_rules_are_those_of_the_stored_network(reference, data):
+    """Threshold of the fold and oracle again, by brute force: each threshold of the grid on each training map."""
     cases = CaseSet(data / "hippocampus")
     train, test = (cases.load("hippocampus", ids) for ids in cases.split("hippocampus", 0))
     labels = [noisy_label(case, CONFIG) for case in train]
@@ -117,27 +121,18 @@ def test_the_further_scores_are_those_of_the_stored_network(reference, data):
     grid = np.arange(1, 1000) / 1000
     means = [np.mean([noisyseg.dice(c >= u, label) for c, label in zip(maps, labels, strict=True)]) for u in grid]
     best = grid[np.array(means) >= max(means) - 1e-12]
-    facts = json.loads((reference / "further.json").read_text())
+    facts = json.loads((reference / "metrics.json").read_text())["rules"]
+    assert facts["rankseg"] == rankseg_version()
     assert facts["threshold"] in best and facts["train_dice"] == pytest.approx(max(means), abs=1e-6)
-    table = pd.read_csv(reference / "further.csv").set_index(["case", "method"])
-    known = pd.read_csv(reference / "cases.csv").set_index(["case", "method"])
+    table = pd.read_csv(reference / "cases.csv").set_index(["case", "method"])
     for case in test:
         c, noisy = trainer.probabilities(torch.from_numpy(case.image)[None, None])[0].numpy(), noisy_label(case, CONFIG)
         row = table.loc[(case.id, "CE(fold)")]
         mask = c >= np.float64(facts["threshold"])
         assert (row["volume"], row["dice_noisy"]) == (mask.sum(), pytest.approx(noisyseg.dice(mask, noisy)))
-        assert row["ceiling"] == pytest.approx(known.loc[(case.id, "CE(0)"), "ceiling"])
+        assert row["ceiling"] == pytest.approx(table.loc[(case.id, "CE(0)"), "ceiling"])
         oracle = max(noisyseg.dice(c >= np.float64(u), noisy) for u in np.unique(c))
         assert table.loc[(case.id, "CE(oracle)"), "dice_noisy"] == pytest.approx(oracle, abs=1e-12)
-
-
-def test_the_noisy_label_is_one_per_case(data):
-    case = CaseSet(data / "hippocampus").load("hippocampus")[0]
-    first = noisy_label(case, CONFIG)
-    assert (first != case.label).any()
-    # The same for the other loss and another fold; another one at another noise level.
-    assert (noisy_label(case, tiny.small_config(loss="sd", fold=3)) == first).all()
-    assert (noisy_label(case, tiny.small_config(a=0.03)) != first).any()
 
 
 def test_progress_is_the_history(reference):
@@ -171,6 +166,38 @@ def test_a_finished_run_is_not_run_again(reference, data, tmp_path, monkeypatch)
     metrics = execute(CONFIG, folder, data, report=silent)
     assert metrics == json.loads((reference / "metrics.json").read_text())
     assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == before
+
+
+def test_the_steps_of_a_finished_run_show_what_is_stored(reference, data, tmp_path, monkeypatch):
+    folder = shutil.copytree(reference, tmp_path / "run")
+    before = {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.iterdir()}
+    monkeypatch.setattr(Trainer, "run_epoch", lambda self: pytest.fail("trained again"))
+    with Run(CONFIG, folder, data, silent) as run:
+        run.load()
+        assert run.trained and len(run.trainer.history) == 4
+        table = run.score()
+        assert run.finish() == json.loads((reference / "metrics.json").read_text())
+        maps = run.predict()
+    for case, c in zip(run.cases, maps, strict=True):
+        volume = table.loc[(table["case"] == case.id) & (table["method"] == "CE(0)"), "volume"].item()
+        assert np.count_nonzero(c >= 0.5) == volume
+    assert {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.iterdir()} == before
+    # Its network is gone: there is nothing to show, and it is not trained again without a word.
+    (folder / "checkpoint.pt").unlink()
+    with Run(CONFIG, folder, data, silent) as run, pytest.raises(FileNotFoundError, match=r"checkpoint\.pt"):
+        run.load()
+
+
+def test_a_step_can_be_taken_again_in_one_process(data, tmp_path):
+    """A notebook's cell may be executed twice; the second run object does not wait for the first."""
+    lines: list[str] = []
+    first, second = (Run(CONFIG, tmp_path, data, lines.append).open() for _ in range(2))
+    with pytest.raises(filelock.Timeout):
+        filelock.FileLock(tmp_path / ".lock", timeout=0).acquire()
+    second.close()
+    first.close()
+    with filelock.FileLock(tmp_path / ".lock", timeout=0):
+        assert lines == []
 
 
 def test_a_result_of_other_data_or_numbers_does_not_count(reference, data, tmp_path):
@@ -213,7 +240,7 @@ def test_a_failure_is_one_line_and_the_next_success_removes_it(data, tmp_path, m
         raise RuntimeError("two\n  lines")
 
     with monkeypatch.context() as patch:
-        patch.setattr("reproduction.runs.run.score_run", broken)
+        patch.setattr("reproduction.runs.run.score_cases", broken)
         with pytest.raises(RuntimeError, match="two"):
             execute(CONFIG, tmp_path, data, report=silent)
     assert (tmp_path / "failure.txt").read_text() == "RuntimeError: two lines\n"
@@ -225,7 +252,8 @@ def test_a_failure_is_one_line_and_the_next_success_removes_it(data, tmp_path, m
 def test_missing_data_and_a_damaged_case_are_named(data, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"manifest\.json does not exist.*data_scripts"):
         execute(CONFIG, tmp_path / "run", tmp_path / "nowhere", report=silent)
-    broken = shutil.copytree(data, tmp_path / "data", ignore=shutil.ignore_patterns("packed", "noise"))
+    assert (tmp_path / "run" / "failure.txt").read_text().startswith("FileNotFoundError: ")
+    broken = shutil.copytree(data, tmp_path / "data")
     path = broken / "hippocampus" / "hippocampus" / "case-3.npz"
     path.write_bytes(path.read_bytes()[:-50])
     with pytest.raises(ValueError, match=r"case-3\.npz is no readable case"):
@@ -248,7 +276,6 @@ def test_the_device_can_be_chosen(monkeypatch):
         ("before the checkpoint", 1),
         ("after the checkpoint", 2),
         ("before the scores", 4),
-        ("before further.json", 4),
         ("before metrics.json", 4),
     ],
 )

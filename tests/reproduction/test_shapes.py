@@ -361,8 +361,8 @@ def test_no_mask_passes_the_ceiling_over_finitely_many_labels(seed, a, part):
 @pytest.mark.statement("prop-ceiling")
 def test_ceiling_is_reached_by_the_dice_mask_and_by_neither_label_nor_accuracy_mask():
     label, noise = figure1_shapes(64).astype(np.uint8), ns.GaussianDeformation(0.04)
-    bound = ceiling(label, noise, seed=3, samples=400)
     m = noise.marginal(label)
+    bound = ceiling(label, m, noise, seed=3, samples=400)
     assert bound["ceiling"] == 2 * ns.dice_threshold(m)
     assert bound["ceiling_mc"] == pytest.approx(bound["ceiling"], abs=0.01)
     draws = noise.sample(label, rng=3, size=400)

@@ -1,4 +1,4 @@
-"""Tests of statistics: several training seeds and further methods, added up by hand; single seeds are in
+"""Tests of statistics: several training seeds and other rules, added up by hand; single seeds are in
 test_tables.py."""
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reproduction.runs.statistics import QUANTITIES, empty_trainings, paired_differences, seeds_of, summarise
-from reproduction.scoring.rules import FURTHER, METHODS
-from reproduction.scoring.scores import FURTHER_DIFFERENCES, bootstrap_interval
+from reproduction.scoring.rules import METHODS, OTHER_RULES
+from reproduction.scoring.scores import OTHER_DIFFERENCES, bootstrap_interval
 
 MAIN = ("CE(0)", "SD(0)", "CE(*)")
 
@@ -142,18 +142,18 @@ def test_seeds_of_a_table():
     assert seeds_of(two_seeds().drop(columns="training_seed")) == []
 
 
-# ---- further methods ----
+# ---- other rules ----
 
 
-def with_further() -> pd.DataFrame:
+def with_other_rules() -> pd.DataFrame:
     """One training; CE(fold) .01 above CE(*), CE(rank) equal to it, CE(oracle) .05 above; SD(fold) .02 above SD(0)."""
     above = {"CE(0)": 0.0, "SD(0)": 0.03, "CE(*)": 0.02, "CE(fold)": 0.03, "SD(fold)": 0.05, "CE(rank)": 0.02}
     above |= {"CE(rank BA)": 0.02, "CE(oracle)": 0.07}
     return pd.DataFrame([row(c, m, d + gain) for c, d in (("x", 0.5), ("y", 0.8)) for m, gain in above.items()])
 
 
-def test_further_methods_are_summarised_and_compared():
-    cases = with_further()
+def test_other_rules_are_summarised_and_compared():
+    cases = with_other_rules()
     assert summarise(cases)["method"].tolist() == list(dict.fromkeys(cases["method"]))
     found = paired_differences(cases).query("score == 'dice_noisy'").set_index("difference")["mean"]
     expected = {
@@ -166,20 +166,20 @@ def test_further_methods_are_summarised_and_compared():
 
 
 def test_the_pairs_are_of_known_methods():
-    assert {method for pair in FURTHER_DIFFERENCES for method in pair} <= {*METHODS, *FURTHER}
-    assert {method for pair in FURTHER_DIFFERENCES for method in pair} >= set(FURTHER), "none is left uncompared"
+    assert {method for pair in OTHER_DIFFERENCES for method in pair} <= {*METHODS, *OTHER_RULES}
+    assert {method for pair in OTHER_DIFFERENCES for method in pair} >= set(OTHER_RULES), "none is left uncompared"
 
 
 def test_pairs_with_a_method_that_was_not_scored_are_left_out():
-    cases = with_further().query("method not in ('CE(rank)', 'CE(rank BA)')")
+    cases = with_other_rules().query("method not in ('CE(rank)', 'CE(rank BA)')")
     names = set(paired_differences(cases)["difference"])
     assert not [name for name in names if "rank" in name] and "CE(oracle)-CE(*)" in names
-    only = with_further()[with_further()["method"].isin(MAIN)]
+    only = with_other_rules()[with_other_rules()["method"].isin(MAIN)]
     assert set(paired_differences(only)["difference"]) == {"CE(*)-CE(0)", "SD(0)-CE(0)", "CE(*)-SD(0)"}
 
 
-def test_a_further_method_on_some_of_the_cases_is_refused():
-    cases = with_further().query("method != 'CE(oracle)' or case != 'y'")
+def test_another_rule_on_some_of_the_cases_is_refused():
+    cases = with_other_rules().query("method != 'CE(oracle)' or case != 'y'")
     with pytest.raises(ValueError, match=r"CE\(oracle\) and CE\(\*\) were not scored on the same cases"):
         paired_differences(cases)
 

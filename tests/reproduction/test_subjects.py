@@ -12,12 +12,12 @@ import pytest
 
 from ct_subjects import CLASSES, TOP, as_folder, as_zip, ball_subjects
 from range_server import serve
+from reproduction.data.http_range import AnotherFile, RequestLimits
 from reproduction.data.totalsegmentator import subjects as module
-from reproduction.data.totalsegmentator.http_range import AnotherFile, Manners
 from reproduction.data.totalsegmentator.remote_zip import DamagedMember
 from reproduction.data.totalsegmentator.subjects import CT, Folder, LocalZip, Remote, check_md5, key_of
 
-FREE = Manners(per_minute=0, attempts=2, pause_s=0.0)
+FREE = RequestLimits(per_minute=0, attempts=2, pause_s=0.0)
 FILES = ball_subjects(3)
 KEYS = sorted((f"s{k:04d}", part) for k in range(3) for part in (CT, *CLASSES))
 EVIL = {
@@ -64,12 +64,10 @@ def test_folder_zip_and_server_hold_the_same(tmp_path, www):
     expected = {key_of(name): content for name, content in FILES.items()}
     assert sorted(expected) == KEYS
     for top in ("", TOP):
-        counted: list[int] = []
-        folder = Folder(as_folder(tmp_path / f"f{top}", FILES, top), CLASSES, counted.append)
-        assert contents(folder) == expected and sum(counted) == sum(folder.sizes.values())
-    counted = []
-    local = LocalZip(www / "x.zip", CLASSES, counted.append)
-    assert contents(local) == expected and sum(counted) == sum(local.sizes.values())
+        folder = Folder(as_folder(tmp_path / f"f{top}", FILES, top), CLASSES)
+        assert contents(folder) == expected
+    local = LocalZip(www / "x.zip", CLASSES)
+    assert contents(local) == expected
     local.close()
     with serve(www) as server:
         remote = Remote(f"{server.url}/x.zip", None, CLASSES, tmp_path / "listing.json", FREE)

@@ -1,8 +1,11 @@
 """Tests of reproduction.text: numbers and tables as the pages show them."""
 
+import subprocess
+import sys
+
 import pytest
 
-from reproduction.text import interval, markdown_table, short
+from reproduction.text import interval, markdown_table, note, percent, short, table
 
 
 @pytest.mark.parametrize(
@@ -40,3 +43,26 @@ def test_tables():
         "| aorta | SD(0) | None |",
     ]
     assert markdown_table(["a"], []) == "| a |\n| --- |"
+
+
+def test_percent():
+    assert percent(0.12345) == "12.3 %" and percent(0.02, 2) == "2.00 %"
+    assert percent(0.5, 0, "+") == "+50 %" and percent(-0.001) == "−0.1 %"
+
+
+def test_a_table_in_a_notebook_is_the_same_text():
+    header, rows = ["organ", "method", "Dice"], [["kidney", "CE(*)", ".5"]]
+    assert table(header, rows).data == markdown_table(header, rows)
+    assert table(header, rows, left=2).data == markdown_table(header, rows, left=2) != table(header, rows).data
+
+
+def test_notes_are_kept_as_plain_text_under_the_names_of_the_chapter(monkeypatch):
+    kept = {}
+    monkeypatch.setattr("myst_nb.glue", lambda name, text, display: kept.update({name: (text, display)}))
+    note("errata", table_below="3 of 12", seeds=4)
+    assert kept == {"errata-table-below": ("3 of 12", False), "errata-seeds": ("4", False)}
+
+
+def test_numbers_need_no_notebook():
+    code = "import sys, reproduction.text; sys.exit(bool({'IPython', 'myst_nb'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

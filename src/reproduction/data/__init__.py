@@ -1,4 +1,4 @@
-"""Cases: how data sets become patches on disk, and how patches come back (book chapter *Data*).
+"""Cases: how data sets become patches on disk, and how patches come back.
 
 One module a data set (:mod:`~reproduction.data.hippocampus`, :mod:`~reproduction.data.phantoms.cases`,
 :mod:`~reproduction.data.totalsegmentator.patches`) over one format (:mod:`~reproduction.data.cases`).

@@ -1,4 +1,4 @@
-"""The patch format: one file a case, one manifest a data set, five folds by case id (book chapter *Data*).
+"""The patch format: one file a case, one manifest a data set, five folds by case id.
 
 A data set is a folder::
 
@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from reproduction.paths import atomic_write, read_json, write_json
 
 FORMAT = 1
+FOLDS = 5
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,10 @@ class Case:
             sha.update(np.ascontiguousarray(array).data.cast("B"))
         return sha.hexdigest()
 
+    def entry(self) -> dict[str, Any]:
+        """What the manifest says of the case."""
+        return {"voxels": int(self.label.sum()), "sha256": self.digest()}
+
 
 def write_case(path: str | os.PathLike[str], case: Case) -> Path:
     """Store a case as compressed NPZ, atomically.
@@ -94,15 +99,7 @@ def write_case(path: str | os.PathLike[str], case: Case) -> Path:
 
 
 def read_case(path: str | os.PathLike[str]) -> Case:
-    """Read a case that :func:`write_case` stored; its id is the file's name.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If the file is damaged or is no case; the file and what was found.
-    """
+    """Read a case that `write_case` stored; its id is the file's name. A damaged file raises a ``ValueError``."""
     path = Path(path)
     try:
         # From memory: of a damaged file np.load would leave the handle open.
@@ -115,16 +112,21 @@ def read_case(path: str | os.PathLike[str]) -> Case:
         raise ValueError(f"{path} is no readable case ({error}); delete it and run its data script again") from error
 
 
-def assign_folds(ids: Iterable[str], folds: int = 5) -> dict[str, int]:
-    """Fold of every case, from the ids alone: sort by SHA-256 of the id, deal out in turn.
+def in_order(ids: Iterable[str]) -> list[str]:
+    """Ids in the order of their SHA-256, in which no trend along a numbering survives.
 
-    Fold sizes differ by at most one. The order of ``ids`` does not matter; the same ids give the same folds on every
-    machine.
+    Examples
+    --------
+    >>> in_order(["s0000", "s0001", "s0002", "s0003"])
+    ['s0003', 's0000', 's0001', 's0002']
+    """
+    return sorted(set(ids), key=lambda name: (hashlib.sha256(name.encode()).hexdigest(), name))
 
-    Raises
-    ------
-    ValueError
-        If an id occurs twice, or there are fewer cases than folds.
+
+def assign_folds(ids: Iterable[str], folds: int = FOLDS) -> dict[str, int]:
+    """Fold of every case, from the ids alone: dealt out in turn, `in_order`.
+
+    Fold sizes differ by at most one. The same ids, in any order, give the same folds on every machine.
 
     Examples
     --------
@@ -137,24 +139,14 @@ def assign_folds(ids: Iterable[str], folds: int = 5) -> dict[str, int]:
         raise ValueError(f"ids: {', '.join(twice[:3])} occurs more than once")
     if not 2 <= folds <= len(names):
         raise ValueError(f"folds is {folds} for {len(names)} cases; expected 2 to {len(names)}")
-    order = sorted(names, key=lambda name: (hashlib.sha256(name.encode()).hexdigest(), name))
-    return {name: rank % folds for rank, name in enumerate(order)}
+    return {name: rank % folds for rank, name in enumerate(in_order(names))}
 
 
 class CaseSet:
-    """A data set on disk, opened by its manifest.
+    """A data set on disk, opened by the ``manifest.json`` in its folder.
 
-    Parameters
-    ----------
-    folder
-        Folder that holds ``manifest.json``.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no manifest: the data script has not run, or was stopped.
-    ValueError
-        If the manifest is damaged or of another format.
+    Without a manifest (the data script has not run, or was stopped) it raises ``FileNotFoundError``, with a damaged one
+    ``ValueError``.
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
@@ -205,13 +197,7 @@ class CaseSet:
         return ids
 
     def load(self, organ: str, ids: Iterable[str] | None = None) -> list[Case]:
-        """Read and verify cases (all of the organ, in order of id, unless ``ids`` are given).
-
-        Raises
-        ------
-        ValueError
-            If an id is not in the manifest, or a file's content is not what the manifest states.
-        """
+        """Read cases (all of the organ in order of id, if ``ids`` is None) and compare them with the manifest."""
         entries = self.entries(organ)
         cases = []
         for name in self.known(organ, ids):
@@ -242,7 +228,7 @@ def write_manifest(
     cases: dict[str, dict[str, dict[str, Any]]],
     source: dict[str, Any],
     patch: dict[str, Any],
-    folds: int = 5,
+    folds: int = FOLDS,
 ) -> CaseSet:
     """Write the manifest of a finished data set and open it; a file that would not change is left untouched.
 
@@ -255,7 +241,7 @@ def write_manifest(
     source, patch
         Where the data come from, and how patches were cut.
     folds
-        Number of folds (by case id, see :func:`assign_folds`).
+        See `assign_folds`.
     """
     organs = {}
     for organ, entries in cases.items():

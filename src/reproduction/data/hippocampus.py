@@ -1,4 +1,4 @@
-"""Medical Segmentation Decathlon, task 4: 260 MR volumes of the hippocampus (book chapter *Data*).
+"""Medical Segmentation Decathlon, task 4: 260 MR volumes of the hippocampus.
 
 1 mm isotropic, at most 43 x 59 x 47 voxels, label 1 anterior and 2 posterior. Here the two labels are merged, the
 intensities of each volume brought to mean 0 and standard deviation 1 (scanner units differ by a factor of ten
@@ -9,24 +9,20 @@ Source: Simpson et al. 2019, arXiv:1902.09063; CC BY-SA 4.0.
 
 from __future__ import annotations
 
-import gzip
 import os
 import tarfile
 import zlib
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 from nibabel.affines import voxel_sizes
-from nibabel.filebasedimages import ImageFileError
-from nibabel.orientations import OrientationError
-from nibabel.spatialimages import HeaderDataError
-from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
 from reproduction.data.cases import Case, CaseSet, read_case, write_case, write_manifest
 from reproduction.data.download import fetch
+from reproduction.data.nifti import Place, read_image, read_label
 from reproduction.data.patches import centre_in_box, halve
 
 URL = "https://msd-for-monai.s3-us-west-2.amazonaws.com/Task04_Hippocampus.tar"
@@ -61,29 +57,6 @@ def _members_of_tar(archive: tarfile.TarFile) -> dict[str, Callable[[], bytes]]:
     return members
 
 
-# What nibabel and the layers below it raise for bytes that are no whole NIfTI.
-DAMAGE = (
-    *(OSError, ValueError, EOFError, zlib.error, tarfile.TarError),
-    *(ImageFileError, WrapStructError, HeaderDataError, OrientationError),
-)
-
-
-def _line(error: Exception) -> str:
-    """An error in one line: tarfile and nibabel use several."""
-    return " ".join(str(error).split())
-
-
-def _load(name: str, read: Callable[[], bytes]) -> tuple[NDArray, NDArray[np.float64]]:
-    """Voxels and affine in canonical orientation, from the bytes of a .nii.gz."""
-    try:
-        image = nib.Nifti1Image.from_bytes(gzip.decompress(read()))
-        canonical = nib.as_closest_canonical(image)
-        assert isinstance(canonical, nib.Nifti1Image) and canonical.affine is not None
-        return np.asarray(canonical.dataobj), canonical.affine
-    except DAMAGE as error:
-        raise ValueError(f"{name} is damaged or truncated ({_line(error)}); fetch it again") from error
-
-
 def patch(name: str, image: NDArray, label: NDArray, affine: NDArray, label_affine: NDArray) -> Case:
     """Make the 32^3 patch of one case.
 
@@ -91,16 +64,16 @@ def patch(name: str, image: NDArray, label: NDArray, affine: NDArray, label_affi
     ----------
     name
         Case id.
-    image, label : arrays (x, y, z)
-        MR intensities, and labels 0, 1, 2.
-    affine, label_affine : arrays (4, 4)
-        Voxel to millimetre, of both.
+    image, label
+        MR intensities, and labels, both (x, y, z); what is not 0 belongs to the hippocampus.
+    affine, label_affine
+        Voxel to millimetre, of both, (4, 4).
 
     Raises
     ------
     ValueError
-        If image and label differ in shape or place, the volume is larger than the box, voxels are not 1 mm, a label is
-        not 0, 1 or 2, the image holds NaN or is constant, or the label is empty.
+        If image and label differ in shape or place, the volume is larger than the box, voxels are not 1 mm, or the
+        label is empty.
 
     Examples
     --------
@@ -121,11 +94,6 @@ def patch(name: str, image: NDArray, label: NDArray, affine: NDArray, label_affi
     spacing = voxel_sizes(affine)
     if not np.allclose(spacing, 1.0, atol=1e-3):
         raise ValueError(f"case {name}: voxels of {spacing.tolist()} mm; expected 1 mm")
-    found = np.unique(label)
-    if not np.isin(found, (0, 1, 2)).all():
-        raise ValueError(f"case {name}: label values {found.tolist()}; expected 0, 1 and 2")
-    if not np.isfinite(image).all() or float(np.std(image, dtype=np.float64)) == 0:
-        raise ValueError(f"case {name}: the image is constant or holds NaN or infinity")
     if not label.any():
         raise ValueError(f"case {name}: the label is empty")
     values = image.astype(np.float64)
@@ -149,7 +117,7 @@ def _pairs(members: dict[str, Callable[[], bytes]], expected: int, where: str) -
         yield name.removesuffix(".nii.gz"), f"imagesTr/{name}", f"labelsTr/{name}"
 
 
-def prepare(
+def make_hippocampus(
     folder: str | os.PathLike[str],
     source: str | os.PathLike[str] | None = None,
     expected: int = CASES,
@@ -192,7 +160,8 @@ def prepare(
             with tarfile.open(path) as archive:
                 entries = _cut(folder, _members_of_tar(archive), expected, str(path), report)
         except (tarfile.TarError, EOFError, zlib.error) as error:
-            raise ValueError(f"{path} is damaged or no tar ({_line(error)}); delete it and fetch it again") from error
+            reason = " ".join(str(error).split())  # tarfile uses several lines
+            raise ValueError(f"{path} is damaged or no tar ({reason}); delete it and fetch it again") from error
     else:
         raise FileNotFoundError(f"source {path} does not exist; expected a folder with Task04_Hippocampus, or its tar")
     about = {
@@ -205,6 +174,16 @@ def prepare(
     return write_manifest(folder, ORGAN, {ORGAN: entries}, about, rule)
 
 
+def _read(
+    reader: Callable[[bytes], tuple[NDArray, Place]], name: str, members: dict[str, Callable[[], bytes]]
+) -> tuple[NDArray, Place]:
+    content = members[name]()
+    try:
+        return reader(content)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}; fetch it again") from error
+
+
 def _cut(
     folder: Path, members: dict[str, Callable[[], bytes]], expected: int, where: str, report: Callable[[str], None]
 ) -> dict[str, dict[str, object]]:
@@ -214,11 +193,11 @@ def _cut(
         if target.is_file():
             case = read_case(target)
         else:
-            image, affine = _load(image_name, members[image_name])
-            label, label_affine = _load(label_name, members[label_name])
-            case = patch(name, image, label, affine, label_affine)
+            image, place = _read(read_image, image_name, members)
+            label, label_place = _read(partial(read_label, values=(0, 1, 2)), label_name, members)
+            case = patch(name, image, label, place.affine, label_place.affine)
             write_case(target, case)
-        entries[name] = {"voxels": int(case.label.sum()), "sha256": case.digest()}
+        entries[name] = case.entry()
         if number % 50 == 0 or number == expected:
             report(f"{ORGAN}: {number} of {expected} cases")
     return entries

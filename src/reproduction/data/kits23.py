@@ -1,11 +1,11 @@
-"""KiTS23: real kidneys, measured under noise (book chapter "Optimal segmentations under noise").
+"""KiTS23: real kidneys, measured under noise.
 
-KiTS23 holds contrast-enhanced CT scans of patients with a renal tumour; each structure was outlined by three annotators
+KiTS23 holds contrast-enhanced CT scans of patients with a renal tumour; three annotators outlined each structure
 independently. Here the outline of one annotator is the clean label of one kidney. The noise is the same in all
-directions of space, in millimetres, whatever the voxels. Only measures of the masks are kept, never the data.
+directions of space, in millimetres. Only measures of the masks are kept, never the data.
 
-Kidneys are measured one by one: what lies so far apart does not meet. The thirteen patients of `CASES` are those with
-slices of at most 1 mm among 105 even-numbered cases: flat voxels would distort the surfaces.
+The thirteen patients of `CASES` are those with slices of at most 1 mm among 105 even-numbered cases: flat voxels would
+distort the surfaces.
 
 Source: Heller et al. 2023, arXiv:2307.01984; https://github.com/neheller/kits23; CC BY-NC-SA 4.0.
 """
@@ -17,7 +17,6 @@ import json
 import math
 import os
 import re
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -25,18 +24,17 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 import pandas as pd
 from nibabel.affines import voxel_sizes
-from nibabel.filebasedimages import ImageFileError
 from numpy.typing import NDArray
 
 from noisyseg._core.voxels import bounding_box
 from noisyseg.noise import GaussianDeformation
-from reproduction.provenance import provenance
-from reproduction.paths import atomic_write, project_root, read_json, write_json
+from reproduction.data.nifti import read_label
 from reproduction.data.shapes import optimal_shapes
+from reproduction.paths import atomic_write, project_root, read_json, write_json
+from reproduction.provenance import provenance
 
 #: the patients of the committed table
 CASES = tuple(f"case_{n:05d}" for n in (2, 14, 42, 78, 98, 102, 114, 116, 120, 140, 142, 160, 188))
@@ -60,16 +58,9 @@ _UNITS = {"volume": "volume_mm3", "surface": "surface_mm2"}
 
 @dataclass(frozen=True)
 class Kidney:
-    """One annotator's outline of one kidney.
+    """One annotator's outline of one kidney, such as ``case_00002_kidney_instance-1``.
 
-    Attributes
-    ----------
-    name : str
-        Such as ``case_00002_kidney_instance-1``.
-    label : ndarray of bool, shape (slices, rows, columns)
-        Cropped to the outline, no margin.
-    spacing_mm : tuple of 3 floats
-        Size of a voxel along the three axes.
+    ``label`` (slices, rows, columns) is cropped to the outline; ``spacing_mm`` is the size of a voxel along its axes.
     """
 
     name: str
@@ -97,25 +88,16 @@ def _files(source: Path, annotator: int) -> dict[str, tuple[Path, int]]:
 
 
 def read_kidney(name: str, path: str | os.PathLike[str], bit: int = -1) -> Kidney:
-    """Read one outline from a NIfTI file.
-
-    Parameters
-    ----------
-    name
-        Name of the kidney.
-    path
-        A label of 0 and 1, or a bit field in which bit k is annotator k + 1.
-    bit
-        0, 1 or 2 for a bit field; -1 for a label.
+    """Read one outline from a NIfTI file: bit ``bit`` of a bit field (annotator bit + 1), or -1 for a label of 0 and 1.
 
     Raises
     ------
     ValueError
-        If the file is damaged, is no volume of 0 and 1 (or of 0 to 7), or the outline is empty; the file is named.
+        If the file is damaged or no such volume, or the outline is empty; the file is named.
 
     Examples
     --------
-    >>> import tempfile, pathlib
+    >>> import tempfile, pathlib, nibabel as nib
     >>> voxels = np.zeros((4, 5, 6), np.uint8)
     >>> voxels[1:3, 2:4, 1:5] = 1  # annotator 1
     >>> voxels[1:3, 2:4, 1:4] |= 2  # annotator 2
@@ -127,22 +109,14 @@ def read_kidney(name: str, path: str | os.PathLike[str], bit: int = -1) -> Kidne
     ((2, 2, 3), (1.0, 0.5, 0.5))
     """
     try:
-        image = nib.load(path)
-        assert isinstance(image, nib.Nifti1Image) and image.affine is not None
-        spacing = tuple(float(h) for h in voxel_sizes(image.affine))
-        voxels = np.asarray(image.dataobj)
-    except FileNotFoundError:
-        raise
-    except (OSError, ValueError, EOFError, AssertionError, zlib.error, ImageFileError) as error:
-        raise ValueError(f"{path} is damaged or no NIfTI volume ({' '.join(str(error).split())})") from error
-    top = 1 if bit < 0 else 7
-    if voxels.ndim != 3 or not np.isin(np.unique(voxels), range(top + 1)).all():
-        raise ValueError(f"{path}: expected a volume of whole numbers from 0 to {top}, got shape {voxels.shape}")
-    mask = voxels.astype(np.uint8) >> max(bit, 0) & 1 == 1
+        values, place = read_label(Path(path).read_bytes(), range(2) if bit < 0 else range(8), canonical=False)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    mask = values >> max(bit, 0) & 1 == 1
     box = bounding_box(mask)
     if box is None:
         raise ValueError(f"{path}: the outline{f' of annotator {bit + 1}' if bit >= 0 else ''} is empty")
-    return Kidney(name, np.ascontiguousarray(mask[box]), spacing)
+    return Kidney(name, np.ascontiguousarray(mask[box]), tuple(voxel_sizes(place.affine).tolist()))
 
 
 def kidneys(
@@ -153,20 +127,17 @@ def kidneys(
     Parameters
     ----------
     source
-        Folder in one of two layouts: ``<case>_kidney_instance-<k>.nii.gz`` with a bit field of the annotators, or a
-        checkout of the KiTS23 repository (or its ``dataset`` folder), with
-        ``case_*/instances/kidney_instance-<k>_annotation-<annotator>.nii.gz``.
+        Folder of ``<case>_kidney_instance-<k>.nii.gz`` with a bit field of the annotators, or a checkout of the KiTS23
+        repository (or its ``dataset`` folder).
     annotator
         1, 2 or 3.
     cases
-        Which patients; None for all that are there and have slices of at most `THICKEST_MM`.
+        Which patients; None takes all with slices of at most `THICKEST_MM`.
 
     Raises
     ------
-    FileNotFoundError
-        If there is no such folder, no kidney in it, or none of a wanted case.
-    ValueError
-        If `annotator` is not 1, 2 or 3 or a file is damaged.
+    FileNotFoundError, ValueError
+        If there is no kidney, or none of a wanted case; if `annotator` is not 1, 2 or 3 or a file is damaged.
     """
     if annotator not in (1, 2, 3):
         raise ValueError(f"annotator: expected 1, 2 or 3, got {annotator!r}")
@@ -176,38 +147,28 @@ def kidneys(
             f"no kidneys in {source}: expected <case>_kidney_instance-<k>.nii.gz, or a checkout of {ABOUT['url']} with "
             "dataset/case_*/instances/kidney_instance-<k>_annotation-<n>.nii.gz"
         )
-    there = {name[: len("case_00000")] for name in files}
-    missing = [case for case in cases or () if case not in there]
+    found = {name[: len("case_00000")] for name in files}
+    missing = [case for case in cases or () if case not in found]
     if missing:
         raise FileNotFoundError(
             f"{source} has no kidney of {missing[0]} ({len(missing)} of {len(cases or ())} missing)"
         )
     for name, (path, bit) in files.items():
-        if cases is None:
-            affine = nib.load(path).affine  # type: ignore[attr-defined]  # the header alone
-            if voxel_sizes(affine).max() > THICKEST_MM + 1e-3:
-                continue
-        elif name[: len("case_00000")] not in cases:
+        if cases is not None and name[: len("case_00000")] not in cases:
             continue
-        yield read_kidney(name, path, bit)
+        kidney = read_kidney(name, path, bit)
+        if cases is not None or max(kidney.spacing_mm) <= THICKEST_MM + 1e-3:
+            yield kidney
 
 
 def kidney_rows(kidney: Kidney, a_mm: Sequence[float] = A_MM) -> list[dict[str, Any]]:
-    """Measure one kidney under noise of several strengths, in mm.
-
-    Parameters
-    ----------
-    kidney
-        The clean label, cropped; `MARGIN` standard deviations of background and a voxel are put around it.
-    a_mm
-        Standard deviations of a displacement along each axis of space.
+    """Measure one kidney under noise of several strengths (standard deviations along each axis of space, in mm).
 
     Returns
     -------
     list of dict
         For each strength ``kidney, slice_mm, row_mm, column_mm, a_mm, lost`` (the part of the volume that the noise
-        moves out of the image) and what `reproduction.data.shapes.optimal_shapes` measures; volumes in mm^3, surfaces in
-        mm^2.
+        moves out of the image) and what `optimal_shapes` measures; volumes in mm^3, surfaces in mm^2.
 
     Examples
     --------
@@ -231,7 +192,7 @@ def kidney_rows(kidney: Kidney, a_mm: Sequence[float] = A_MM) -> list[dict[str, 
     return rows
 
 
-def prepare(
+def measure_kidneys(
     folder: str | os.PathLike[str],
     source: str | os.PathLike[str],
     annotator: int = 1,
@@ -248,19 +209,14 @@ def prepare(
     source, annotator, cases
         As of `kidneys`.
     a_mm
-        As of `kidney_rows`.
+        Standard deviations of the noise.
     report
         Called with lines of progress.
 
     Returns
     -------
     DataFrame
-        The table, a row for each kidney and strength; eight digits are written.
-
-    Raises
-    ------
-    ValueError, OSError
-        As of `kidneys`, or if the files cannot be written.
+        A row for each kidney and strength; eight digits are written.
     """
     rows: list[dict[str, Any]] = []
     digests: dict[str, str] = {}
@@ -287,12 +243,7 @@ def prepare(
 
 
 def load_shapes() -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Read the committed table and its provenance: from ``$NOISYSEG_RESULTS/kits23`` if there, else ``results/kits23``.
-
-    Raises
-    ------
-    FileNotFoundError
-        If neither is there.
+    """Read the committed table and its provenance from ``$NOISYSEG_RESULTS/kits23``, else from ``results/kits23``.
 
     Examples
     --------

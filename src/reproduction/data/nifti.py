@@ -1,50 +1,45 @@
-"""CTs and masks from the bytes of a ``.nii.gz``, in canonical axes, with their voxel size checked."""
+"""Images and labels from the bytes of a ``.nii.gz``, with their voxel size in millimetres: the reader of all data sets.
+
+Every fault of a file is a ``ValueError`` that says what is wrong with it; the caller adds the file's name.
+"""
 
 from __future__ import annotations
 
 import gzip
-import zlib
+from collections.abc import Collection
 from typing import NamedTuple
 
 import nibabel as nib
 import numpy as np
 from nibabel.affines import voxel_sizes
-from nibabel.filebasedimages import ImageFileError
-from nibabel.orientations import OrientationError
-from nibabel.spatialimages import HeaderDataError
-from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
-# What gzip and nibabel raise for bytes that are no whole NIfTI.
-_DAMAGE = (
-    OSError,
-    ValueError,
-    EOFError,
-    zlib.error,
-    ImageFileError,
-    WrapStructError,
-    HeaderDataError,
-    OrientationError,
-)
+_MM = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}  # by NIfTI's code: unknown (millimetres in practice), metre, mm, micron
+_ROUNDING = 1e-6  # 255 times the float32 next to 1/255 is 1.00000006
 
 
 class Place(NamedTuple):
-    """Where a volume lies: ``affine`` (4, 4) from voxels to millimetres, ``spacing_mm`` (3,)."""
+    """Where a volume lies: ``affine`` (4, 4) from voxels to millimetres, ``spacing_mm`` (3,) to 0.0001 mm."""
 
     affine: NDArray[np.float64]
     spacing_mm: NDArray[np.float64]
 
 
-def read_volume(content: bytes) -> tuple[NDArray, Place]:
-    """Voxels (x, y, z) in canonical axes (left to right, back to front, feet to head) and their place.
+def read_volume(content: bytes, canonical: bool = True) -> tuple[NDArray, Place]:
+    """Voxels (x, y, z) and their place.
 
-    The voxel size is that of the affine, to a ten-thousandth of a millimetre.
+    Parameters
+    ----------
+    content
+        Bytes of a ``.nii.gz``. Metres and microns are converted to millimetres.
+    canonical
+        Bring the axes to left to right, back to front, feet to head; False leaves them as they are stored.
 
     Raises
     ------
     ValueError
-        If the bytes are no whole NIfTI volume with three axes at right angles, or its header has two voxel sizes or does not
-        say how the volume lies.
+        If the bytes are no whole NIfTI volume of real numbers with three axes at right angles, or the header has two
+        voxel sizes or does not say how the volume lies.
 
     Examples
     --------
@@ -55,46 +50,69 @@ def read_volume(content: bytes) -> tuple[NDArray, Place]:
     """
     try:
         image = nib.Nifti1Image.from_bytes(gzip.decompress(content))
-        if not image.header["sform_code"] and not image.header["qform_code"]:
-            raise ValueError("its header does not say how it lies (neither sform nor qform)")
-        affine = np.asarray(image.affine, dtype=np.float64)
-        zooms = np.asarray(image.header.get_zooms(), dtype=np.float64)
-        sizes = voxel_sizes(affine)
-        if len(image.shape) != 3 or not np.isfinite(affine).all() or not (sizes > 1e-3).all():
-            raise ValueError(
-                f"shape {image.shape} and voxels of {sizes.tolist()} mm; expected three axes of some length"
-            )
-        if not np.allclose(zooms, sizes, atol=1e-2):
-            raise ValueError(f"the header has two voxel sizes, {zooms.tolist()} and {sizes.tolist()} mm")
-        axes = affine[:3, :3] / sizes
-        if not np.allclose(axes.T @ axes, np.eye(3), atol=1e-3):
-            raise ValueError("its axes are not at right angles")
-        canonical = nib.as_closest_canonical(image)
-        assert isinstance(canonical, nib.Nifti1Image) and canonical.affine is not None
-        voxels = np.asanyarray(canonical.dataobj)
-    except _DAMAGE as error:
+        to_mm = _check_header(image)
+        if canonical:
+            image = nib.as_closest_canonical(image)
+        voxels = np.asanyarray(image.dataobj)
+        affine = np.diag([to_mm, to_mm, to_mm, 1]) @ np.asarray(image.affine, dtype=np.float64)
+    # gzip, zlib, NumPy and nibabel raise a dozen kinds for bytes that they did not expect, TypeError and KeyError too.
+    except Exception as error:
         raise ValueError(f"no usable NIfTI volume: {' '.join(str(error).split())}") from error
-    place = np.asarray(canonical.affine, dtype=np.float64)
-    return voxels, Place(place, np.round(voxel_sizes(place), 4))
+    return voxels, Place(affine, np.round(voxel_sizes(affine), 4))
 
 
-def read_mask(content: bytes) -> tuple[NDArray[np.bool_], Place]:
-    """Read a mask of 0 and 1.
+def _check_header(image: nib.Nifti1Image) -> float:
+    """Millimetres in the unit of an image's affine; a ``ValueError`` if the header makes no sense."""
+    header, dtype = image.header, np.dtype(image.get_data_dtype())
+    if dtype.kind not in "iuf":
+        raise ValueError(f"its voxels are {'RGB colours' if dtype.names else dtype}; expected whole or real numbers")
+    if len(image.shape) != 3:
+        raise ValueError(f"it has {len(image.shape)} axes, shape {image.shape}; expected three: store one volume alone")
+    if not header["sform_code"] and not header["qform_code"]:
+        raise ValueError("its header does not say how it lies (neither sform nor qform)")
+    unit = int(header["xyzt_units"]) & 7
+    if unit not in _MM:
+        raise ValueError(f"its unit of length has the code {unit}; expected 1 (metre), 2 (mm) or 3 (micron)")
+    affine = np.asarray(image.affine, dtype=np.float64)
+    if not np.isfinite(affine).all():
+        raise ValueError(f"its affine holds NaN or infinity: {affine[:3].tolist()}")
+    sizes, zooms = voxel_sizes(affine) * _MM[unit], np.asarray(header.get_zooms(), np.float64) * _MM[unit]
+    if not (sizes > 1e-3).all():
+        raise ValueError(f"it has voxels of {sizes.tolist()} mm; expected three positive lengths")
+    if not np.allclose(zooms, sizes, atol=1e-2):
+        raise ValueError(f"its header has two voxel sizes, {zooms.tolist()} and {sizes.tolist()} mm")
+    axes = affine[:3, :3] / voxel_sizes(affine)
+    if not np.allclose(axes.T @ axes, np.eye(3), atol=1e-3):
+        raise ValueError("its axes are not at right angles")
+    return _MM[unit]
+
+
+def read_label(
+    content: bytes, values: Collection[int] = (0, 1), canonical: bool = True
+) -> tuple[NDArray[np.uint8], Place]:
+    """Read a label image; rounding by a slope in the header, up to 1e-6, is undone.
 
     Raises
     ------
     ValueError
-        As :func:`read_volume`, or if there are other values.
+        As :func:`read_volume`, or if a voxel has none of the ``values``.
     """
-    voxels, place = read_volume(content)
+    voxels, place = read_volume(content, canonical)
     filled = voxels != 0
-    if (voxels[filled] != 1).any():
-        raise ValueError(f"a mask with the value {voxels[filled].max()}; expected 0 and 1")
-    return filled, place
+    found = voxels[filled].astype(np.float64)  # the foreground alone: it is small
+    with np.errstate(invalid="ignore"):  # infinity
+        whole = np.rint(found)
+        odd = ~(np.abs(found - whole) <= _ROUNDING) | ~np.isin(whole, list(values))
+    if odd.any():
+        listed = ", ".join(f"{value:.10g}" for value in np.unique(found[odd])[:3])
+        raise ValueError(f"a label with {odd.sum()} voxels of {listed}; expected {', '.join(map(str, values))}")
+    label = np.zeros(voxels.shape, np.uint8)
+    label[filled] = whole
+    return label, place
 
 
-def read_ct(content: bytes) -> tuple[NDArray, Place]:
-    """Read a CT in Hounsfield units.
+def read_image(content: bytes) -> tuple[NDArray, Place]:
+    """Read an image: finite, and not constant.
 
     Raises
     ------
@@ -102,8 +120,8 @@ def read_ct(content: bytes) -> tuple[NDArray, Place]:
         As :func:`read_volume`, or if there are NaN, infinity, or one value only.
     """
     voxels, place = read_volume(content)
-    if voxels.dtype.kind not in "iuf" or not np.isfinite(voxels).all():
-        raise ValueError("a CT with NaN, infinity or no numbers")
+    if missing := int(np.count_nonzero(~np.isfinite(voxels))):
+        raise ValueError(f"an image with {missing} voxels of NaN or infinity")
     if not voxels.size or voxels.min() == voxels.max():
-        raise ValueError("a CT with one value only")
+        raise ValueError(f"an image with one value only, shape {voxels.shape}")
     return voxels, place

@@ -1,4 +1,4 @@
-"""Cutting patches: centring a volume in a box, halving its resolution, and resampling around a structure (*Data*).
+"""Cutting patches: centring a volume in a box, halving its resolution, and resampling around a structure.
 
 :class:`PatchGrid` places cubic cells in a volume of any voxel size. What a cell gets is separable: a matrix an axis.
 """
@@ -15,18 +15,8 @@ from numpy.typing import ArrayLike, NDArray
 def centre_in_box(volume: NDArray, side: int, fill: float = 0) -> NDArray:
     """Centre ``volume`` in a cube of ``side`` voxels, filled with ``fill`` around it.
 
-    The same number of voxels goes before and after each axis; where that cannot be, one more goes after.
-
-    Parameters
-    ----------
-    volume : array (x, y, z)
-    side : voxels of the cube's edge
-    fill : value outside the volume
-
-    Raises
-    ------
-    ValueError
-        If the volume does not fit: nothing is ever cut off.
+    The same number of voxels goes before and after each axis; where that cannot be, one more goes after. A volume that
+    does not fit raises a ``ValueError``: nothing is ever cut off.
 
     Examples
     --------
@@ -43,12 +33,7 @@ def centre_in_box(volume: NDArray, side: int, fill: float = 0) -> NDArray:
 
 
 def block_means(volume: NDArray, factor: int = 2) -> NDArray[np.float64]:
-    """Mean of every block of ``factor`` voxels along each axis: the resolution divided by ``factor``.
-
-    Raises
-    ------
-    ValueError
-        If an axis is not a multiple of ``factor``.
+    """Mean of every block of ``factor`` voxels along each axis, which must be a multiple of it.
 
     Examples
     --------
@@ -75,11 +60,6 @@ def halve(image: NDArray, label: NDArray) -> tuple[NDArray[np.float32], NDArray[
 
 def centre_of_mass(mask: ArrayLike) -> NDArray[np.float64]:
     """Mean place of the voxels of a mask, in voxels from the volume's corner: the middle of the first voxel is 1/2.
-
-    Raises
-    ------
-    ValueError
-        If the mask is empty.
 
     Examples
     --------
@@ -188,13 +168,7 @@ class PatchGrid:
 
     @classmethod
     def around(cls, mask: NDArray, spacing_mm: Sequence[float], cells: int, cell_mm: float) -> PatchGrid:
-        """Centre the cube on the centre of mass of ``mask``, to the nearest voxel (halves to the even one).
-
-        Raises
-        ------
-        ValueError
-            If the mask is empty, has not three axes, or a voxel has no positive size.
-        """
+        """Centre the cube on the centre of mass of ``mask``, to the nearest voxel (halves to the even one)."""
         h = np.asarray(spacing_mm, dtype=np.float64)
         if mask.ndim != 3 or h.shape != (3,) or not ((h > 0) & (h < np.inf)).all():
             raise ValueError(

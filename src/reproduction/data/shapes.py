@@ -1,10 +1,9 @@
 """The shape of a mask in numbers: volume, perimeter or surface, components, holes, and how like a ball it is.
 
-A mask is the union of its closed voxels: voxels that share a face, an edge or a corner hang together ("full"
-connectivity, 8 neighbours in 2-D and 26 in 3-D), and the background hangs together through faces only (4 and 6). With
-this pair the numbers of components, holes and cavities add up to the Euler number. Every mask is measured with a margin
-of background around it, so a mask that touches the border of its image is closed there. The measurements themselves are
-scikit-image's. The book's chapter is "Optimal segmentations under noise".
+A mask is the union of its closed voxels: voxels that share a face, an edge or a corner are connected, and background
+through faces only. With this pair components, holes and cavities add up to the Euler number. Every mask is measured
+with a margin of background, so a mask that touches the border of its image is closed there. The measurements are
+scikit-image's. Arguments that are not as described raise a ``ValueError``.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from skimage.measure import euler_number, label, marching_cubes, mesh_surface_area, perimeter_crofton
 
-from noisyseg._core.arrays import Array, check_label, host_view, is_tensor, per_axis
+from noisyseg._core.arrays import Array, check_label, per_axis
 from noisyseg._core.voxels import bounding_box
 from noisyseg.metrics import dice
 from noisyseg.noise import GaussianDeformation
@@ -27,14 +26,14 @@ from noisyseg.optimal import dice_threshold, optimal_accuracy, optimal_dice
 
 @dataclass(frozen=True)
 class Shape:
-    """What `measure` found out about one mask.
+    """What `measure` finds; lengths are in the unit of its ``spacing``.
 
     Attributes
     ----------
     volume : float
-        Area in 2-D, in the square of the spacing's unit; volume in 3-D, in its cube.
+        Area in 2-D.
     surface : float
-        Perimeter in 2-D, in the spacing's unit; surface area in 3-D, in its square. Borders of holes are included.
+        Perimeter in 2-D; borders of holes are included.
     components : int
         Connected parts.
     holes : int
@@ -42,7 +41,7 @@ class Shape:
     cavities : int
         The bounded parts of the background in 3-D; 0 in 2-D.
     ball_likeness : float
-        1 for a ball, less for everything else, see `measure`; NaN for an empty mask.
+        1 for a ball, less for everything else; NaN for an empty mask.
     """
 
     volume: float
@@ -55,16 +54,12 @@ class Shape:
 
 def _voxels(mask: Array, spacing: Any) -> tuple[NDArray[np.bool_], tuple[float, ...]]:
     """Give the mask, cropped to its foreground with a margin of one background voxel, and its spacing per axis."""
-    mask = check_label("mask", mask)
-    if mask.ndim not in (2, 3):
-        raise ValueError(f"mask: expected an image of two or three axes, got shape {tuple(mask.shape)}")
-    sizes = per_axis("spacing", spacing, mask.ndim, positive=True)
-    view = host_view(mask)
-    if is_tensor(view):  # on an accelerator
-        view = view.cpu().numpy()
+    view = np.asarray(check_label("mask", mask)) != 0
+    if view.ndim not in (2, 3):
+        raise ValueError(f"mask: expected an image of two or three axes, got shape {view.shape}")
+    sizes = per_axis("spacing", spacing, view.ndim, positive=True)
     box = bounding_box(view)
-    inside = view[box] != 0 if box is not None else np.zeros((1,) * view.ndim, bool)
-    return np.pad(inside, 1), sizes
+    return np.pad(view[box] if box is not None else np.zeros((1,) * view.ndim, bool), 1), sizes
 
 
 def _parts(voxels: NDArray[np.bool_], connectivity: int) -> int:
@@ -73,9 +68,7 @@ def _parts(voxels: NDArray[np.bool_], connectivity: int) -> int:
 
 
 def _topology(voxels: NDArray[np.bool_]) -> tuple[int, int, int]:
-    """Give components, holes (tunnels in 3-D) and cavities; the Euler number is the first minus the second plus the
-    third.
-    """
+    """Give components, holes (tunnels in 3-D) and cavities: Euler number = components - holes + cavities."""
     n = voxels.ndim
     components = _parts(voxels, n)
     bounded = _parts(~voxels, 1) - 1  # the margin belongs to the unbounded part
@@ -105,37 +98,24 @@ def measure(mask: Array, spacing: float | Sequence[float] = 1.0) -> Shape:
     .. math:: Q = \frac{4 \pi V}{S^2} \quad (n = 2),\qquad
         \psi = \frac{\pi^{1/3} (6 V)^{2/3}}{S} \quad (n = 3)
 
-    Both are at most 1 for a set with a smooth boundary, and 1 for a disc or a ball alone. They fall with every further
-    component, hole, corner and thin part. Under strong noise the Dice-optimal mask becomes a ball (book:
-    ``prop-ball`` in the chapter "Optimal segmentations under noise").
+    Both are at most 1 for a set with a smooth boundary, and 1 for a disc or a ball alone (``prop-ball``).
+
+    An empty mask has no volume, no surface and no component, and its ball-likeness is NaN.
 
     Parameters
     ----------
-    mask : numpy.ndarray or torch.Tensor
+    mask
         0 and 1 of any dtype, two or three axes, at least one voxel.
-    spacing : float or one per axis
-        Size of a voxel, in any unit of length; square pixels in 2-D.
-
-    Returns
-    -------
-    Shape
-        An empty mask has no volume, no surface and no component, and its ball-likeness is NaN. A full mask is a closed
-        rectangle or box: beyond the image there is background.
-
-    Raises
-    ------
-    ValueError
-        If `mask` is empty of voxels, is not binary or has neither two nor three axes, if `spacing` is not positive or
-        has a wrong number of entries, or if pixels are not square.
+    spacing
+        Size of a voxel, one number or one per axis; square pixels in 2-D.
 
     Notes
     -----
     In 2-D the perimeter is Crofton's formula with four directions: right up to 2 % for discs from a radius of 20 pixels
-    on, 5 to 7 % too small for a square along the axes. In 3-D the surface is that of the mesh of marching cubes through
-    the half-way points between voxel centres. It follows the steps of the voxels: on cubic voxels it is 8 to 10 % too
-    large for a ball of any radius, which so has a sphericity of .91 to .92 instead of 1, and 6 % too small for a cube
-    of ten voxels. Flat voxels make it worse: 22 % too large for a ball on slices seven times as thick as the pixels are
-    wide. Compare masks on the same grid.
+    on, 5 to 7 % too small for a square along the axes. In 3-D the surface is the mesh of marching cubes through the
+    half-way points between voxel centres. On cubic voxels it is 8 to 10 % too large for a ball of any radius, whose
+    sphericity so is .91 to .92, and 6 % too small for a cube of ten voxels; on slices seven times as thick as the
+    pixels are wide it is 22 % too large for a ball. Compare masks on the same grid.
 
     Examples
     --------
@@ -163,32 +143,24 @@ def optimal_shapes(label: Array, noise: GaussianDeformation, spacing: float | Se
     r"""Measure the Accuracy-optimal and the Dice-optimal mask of a noisy label, and compare them.
 
     With m the label's marginal, v its volume and t its Dice threshold, the masks are :math:`s_A = \{m \ge 1/2\}` and
-    :math:`s_D = \{m \ge t\}`. Always :math:`s_A \subseteq s_D`; where nothing leaves the image, :math:`s_A` lies
-    within the convex hull of the label and is empty under strong noise, and :math:`s_D` never is (book: ``prop-hull``
-    in the chapter "Optimal segmentations under noise").
+    :math:`s_D = \{m \ge t\}` (book: ``prop-hull``).
 
     Parameters
     ----------
-    label : numpy.ndarray or torch.Tensor
-        The clean label: 0 and 1, two or three axes. Leave room around it if the noise shall not move it out.
-    noise : GaussianDeformation
-        The noise; only its strength `a` matters here.
-    spacing : float or one per axis
-        Size of a voxel, as for `measure`.
+    label
+        The clean label: 0 and 1, two or three axes, some foreground. Leave room for the noise around it.
+    noise
+        Only its strength `a` matters here.
+    spacing
+        As for `measure`.
 
     Returns
     -------
     dict
-        One row of a table: ``volume`` of the label; ``expected_volume``, v, in the same unit; ``threshold``, t;
-        ``overlap``, the Dice of the two masks with each other (1 if both are empty); then, for each of ``accuracy`` and
-        ``dice``, ``<mask>_dice``, its Dice with m, ``<mask>_volume_ratio``, its volume over v, and ``<mask>_surface``,
+        One row of a table: ``volume`` of the label; ``expected_volume``, v; ``threshold``, t; ``overlap``, the Dice of
+        the two masks with each other (1 if both are empty); then, for each of ``accuracy`` and ``dice``,
+        ``<mask>_dice``, its Dice with m, ``<mask>_volume_ratio``, its volume over v, and ``<mask>_surface``,
         ``<mask>_components``, ``<mask>_holes``, ``<mask>_cavities`` and ``<mask>_ball_likeness`` as in `Shape`.
-
-    Raises
-    ------
-    ValueError
-        If `label` is not a binary image of two or three axes or has no foreground, if `spacing` is wrong, or if `a` has
-        a wrong number of entries.
 
     Examples
     --------
@@ -227,29 +199,17 @@ def low_noise_dice(volume: float, surface: float, a: float) -> float:
 
     .. math:: D^* = 1 - \frac{a\,S}{\sqrt{2 \pi}\,V} + O(a^3)
 
-    Half of it is the threshold t. It holds for a smooth boundary, as long as `a` is small against the radii of its
-    curvature and the thickness of the label. What the threshold 1/2 then costs against t is about
-    ``pi/4 * (1 - D*)**3`` of Dice, and the Dice of the two masks with each other about ``1 - pi/2 * (1 - D*)**2``
-    (book: ``prop-low-noise`` in the chapter "Optimal segmentations under noise").
+    Half of D* is the threshold t. The boundary must be smooth, and `a` small against the radii of its curvature and
+    the thickness of the label (book: ``prop-low-noise``).
+
+    It is no bound, and negative where `a` is far too large for it.
 
     Parameters
     ----------
-    volume : float
-        Volume V of the label, positive (area in 2-D).
-    surface : float
-        Surface S of the label, non-negative (perimeter in 2-D), as of `measure`.
-    a : float
-        Standard deviation of a displacement, non-negative. All three are in powers of one unit of length, such as mm.
-
-    Returns
-    -------
-    float
-        The estimate; it is no bound, and negative where `a` is far too large for it.
-
-    Raises
-    ------
-    ValueError
-        If a number is negative or not finite, or `volume` is 0.
+    volume, surface
+        Of the label, as of `measure`: positive, and non-negative.
+    a
+        Standard deviation of a displacement, in the same unit of length.
 
     Examples
     --------
@@ -270,26 +230,9 @@ def threshold_grid_error(label: Array, noise: GaussianDeformation) -> float:
     .. math:: |t_\mathrm{voxels} - t| \le \min\left(\frac12,\;
         \frac{1}{V} \sqrt{\frac{2}{\pi}} \sum_k \frac{F_k}{8\,\sigma_k}\right),\qquad \sigma_k = a_k N_k
 
-    with V the voxels of the label and :math:`F_k` its faces across axis k, where nothing leaves the image. Voxels
-    sample the exact marginal at their centres; only the integrals become sums (book: ``lem-grid`` in the chapter
-    "Optimal segmentations under noise").
-
-    Parameters
-    ----------
-    label : numpy.ndarray or torch.Tensor
-        The clean label: 0 and 1, any shape, with some foreground.
-    noise : GaussianDeformation
-        The noise; only its strength `a` matters here.
-
-    Returns
-    -------
-    float
-        In [0, 1/2]. An axis with a = 0 adds nothing: along it the marginal is constant on voxels.
-
-    Raises
-    ------
-    ValueError
-        If `label` is not binary or has no foreground, or `a` has a wrong number of entries.
+    with V the voxels of the label and :math:`F_k` its faces across axis k, where nothing leaves the image (book:
+    ``lem-grid``). The label has any shape and some foreground. An axis with a = 0 adds nothing: along it the marginal
+    is constant on voxels.
 
     Examples
     --------
@@ -298,12 +241,10 @@ def threshold_grid_error(label: Array, noise: GaussianDeformation) -> float:
     >>> round(threshold_grid_error(label, GaussianDeformation(a=0.05)), 6)
     0.001995
     """
-    label = check_label("label", label)
-    view = host_view(label)
-    mask = view.cpu().numpy() != 0 if is_tensor(view) else view != 0
+    mask = np.asarray(check_label("label", label)) != 0
     volume = int(np.count_nonzero(mask))
     if volume == 0:
-        raise ValueError(f"label (shape {tuple(label.shape)}): expected some foreground, found none")
+        raise ValueError(f"label (shape {mask.shape}): expected some foreground, found none")
     total = 0.0
     for k, (ak, size) in enumerate(zip(per_axis("a", noise.a, mask.ndim), mask.shape, strict=True)):
         if ak > 0:

@@ -1,4 +1,4 @@
-"""Losses, the training loop, checkpoint and resume (paper, sections 3.2 and 5.3; book chapter *The experiment*).
+"""The training loop, checkpoint and resume (paper, section 5.3; book chapter *The experiment*).
 
 An epoch is a function of the state before it and of ``(training_seed, epoch)``: order and augmentation of epoch k come
 from a generator seeded with both. A run that is killed and resumed from the last finished epoch therefore ends with the
@@ -11,7 +11,7 @@ import hashlib
 import io
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,43 +20,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from reproduction.config import RunConfig
 from reproduction.network.augment import augment
+from reproduction.network.losses import LOSS_FUNCTIONS, dice_at_half
 from reproduction.network.unet import UNet
 from reproduction.paths import atomic_write
-
-
-def cross_entropy_loss(logits: Tensor, label: Tensor) -> Tensor:
-    """Binary cross-entropy of ``sigmoid(logits)``, mean over voxels and batch (Definition 1 with m = label).
-
-    Examples
-    --------
-    >>> round(float(cross_entropy_loss(torch.zeros(1, 1, 2, 2, 2), torch.ones(1, 1, 2, 2, 2))), 4)
-    0.6931
-    """
-    return functional.binary_cross_entropy_with_logits(logits, label)
-
-
-def soft_dice_loss(logits: Tensor, label: Tensor) -> Tensor:
-    """Soft-Dice 1 - 2 sum(c l) / (sum c + sum l) with c = sigmoid(logits), image by image, mean over the batch.
-
-    Definition 2 with m = label, without smoothing terms.
-
-    Examples
-    --------
-    >>> round(float(soft_dice_loss(torch.zeros(1, 1, 2, 2, 2), torch.ones(1, 1, 2, 2, 2))), 4)
-    0.3333
-    """
-    c = torch.sigmoid(logits).flatten(1)
-    label = label.flatten(1)
-    # The clamp only matters where every probability underflows to 0 and the label is empty.
-    total = (c.sum(1) + label.sum(1)).clamp_min(torch.finfo(c.dtype).tiny)
-    return (1 - 2 * (c * label).sum(1) / total).mean()
-
-
-LOSS_FUNCTIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"ce": cross_entropy_loss, "sd": soft_dice_loss}
 
 
 def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
@@ -105,7 +74,7 @@ class Trainer:
     config
         All numbers.
     images, labels : tensors (cases, 1, x, y, z)
-        Normalised images in float32, (noisy) labels in uint8. The images may also be an :class:`ImageStack`.
+        Normalised images in float32, (noisy) labels in uint8.
     device
         Where to train. On a GPU images and labels are kept in its memory if they take up at most half of what is free.
 
@@ -115,7 +84,7 @@ class Trainer:
     """
 
     config: RunConfig
-    images: Tensor | ImageStack
+    images: Tensor
     labels: Tensor
     device: torch.device
 
@@ -191,7 +160,7 @@ class Trainer:
             self.optimiser.step()
             # Read at the end of the epoch: a GPU would have to be waited for.
             losses.append((loss.detach(), len(images)))
-            scores.append(_dice_at_half(logits.detach(), labels))
+            scores.append(dice_at_half(logits.detach(), labels))
         record = {
             "epoch": self.epoch,
             "train_loss": sum(float(loss) * count for loss, count in losses) / len(order),
@@ -220,22 +189,16 @@ class Trainer:
         ]
         return torch.stack([image for image, _ in pairs]), torch.stack([label for _, label in pairs])
 
-    def _near(self) -> tuple[Tensor | ImageStack, Tensor]:
+    def _near(self) -> tuple[Tensor, Tensor]:
         """Images and labels where training reads them: in the GPU's memory if there is one and they fit, else here."""
         if self.device.type == "cuda":
             free, _ = torch.cuda.mem_get_info(self.device)
             if 5 * self.labels.numel() <= free // 2:  # float32 and uint8
-                # One by one: for a moment, a list of them beside their stack would take twice the memory.
-                first = self.images[0].to(self.device)
-                images = first.new_empty(tuple(self.images.shape))
-                images[0] = first
-                for k in range(1, len(images)):
-                    images[k] = self.images[k].to(self.device)
-                return images, self.labels.to(self.device)
+                return self.images.to(self.device), self.labels.to(self.device)
         return self.images, self.labels
 
     @torch.no_grad()
-    def probabilities(self, images: Tensor | ImageStack) -> Tensor:
+    def probabilities(self, images: Tensor) -> Tensor:
         """Soft segmentations c (cases, x, y, z), float32, of the epoch that ``config.select`` chose."""
         last = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
         if self.best_weights:
@@ -282,15 +245,15 @@ class Trainer:
         if hashlib.sha256(content).digest() != digest:
             raise ValueError(f"{path} is damaged or truncated; delete it to train this run from the start")
         state = torch.load(io.BytesIO(content), weights_only=True, map_location=self.device)
-        here = {"config_hash": self.config.hash, "dtype": str(self.dtype), "facts": facts}
-        there = {name: state.get(name) for name in here}
+        expected = {"config_hash": self.config.hash, "dtype": str(self.dtype), "facts": facts}
+        found = {name: state.get(name) for name in expected}
         if self.config.precision == "auto":  # a run goes on as it began, also on a machine that would begin otherwise
-            here["dtype"] = there["dtype"]
-        if here != there:
+            expected["dtype"] = found["dtype"]
+        if expected != found:
             raise ValueError(
-                f"{path} belongs to another run: it has {there}, this run has {here}; delete it to start over"
+                f"{path} belongs to another run: it has {found}, this run has {expected}; delete it to start over"
             )
-        self.dtype = getattr(torch, here["dtype"].removeprefix("torch."))
+        self.dtype = getattr(torch, expected["dtype"].removeprefix("torch."))
         self.model.load_state_dict(state["model"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.scheduler.load_state_dict({**state["scheduler"], **self._lambdas()})
@@ -302,72 +265,3 @@ class Trainer:
     def _lambdas(self) -> dict[str, list[None]]:
         # LambdaLR keeps a list of its functions' own states: a plain function has none.
         return {"lr_lambdas": [None]} if self.config.schedule == "cosine" else {}
-
-
-def _dice_at_half(logits: Tensor, labels: Tensor) -> Tensor:
-    """Dice of {c >= 1/2} and label for every image of a batch; 1 where both are empty."""
-    mask = (logits >= 0).flatten(1)
-    label = labels.flatten(1) > 0.5
-    total = mask.sum(1) + label.sum(1)
-    both = (mask & label).sum(1)
-    return torch.where(total > 0, 2 * both / total.clamp_min(1), 1.0)
-
-
-def normalise(images: Sequence[np.ndarray], config: RunConfig) -> Tensor:
-    """Stack images (x, y, z) to (cases, 1, x, y, z) and bring intensities to the network's range, linearly.
-
-    The result is (image - ``intensity_offset``) / ``intensity_scale``: nothing is cut off.
-    """
-    stack = np.stack(images, dtype=np.float32, casting="unsafe")
-    stack -= np.float32(config.intensity_offset)
-    stack /= np.float32(config.intensity_scale)
-    return torch.from_numpy(stack)[:, None]
-
-
-class ImageStack:
-    """Images that are normalised one by one, when they are asked for: a tensor (cases, 1, x, y, z) to whoever indexes.
-
-    The arrays stay what and where they are. Those of :func:`load_packed` are maps of a file, so
-    that all processes of a machine share one copy, and the size of a data set is not limited by its memory.
-
-    Parameters
-    ----------
-    images
-        Arrays (x, y, z) of one shape.
-    config
-        Has ``intensity_offset`` and ``intensity_scale``, see :func:`normalise`, which gives the same bits.
-
-    Raises
-    ------
-    ValueError
-        If the arrays differ in shape, or there is none.
-
-    Examples
-    --------
-    >>> from reproduction.config import Preset
-    >>> config = Preset.load("quick").run(organ="aorta", a=0.02, loss="ce")
-    >>> stack = ImageStack([np.full((2, 2, 2), 100, np.float32), np.zeros((2, 2, 2), np.float32)], config)
-    >>> stack.shape, stack[0].shape, float(stack[0].max())
-    ((2, 1, 2, 2, 2), torch.Size([1, 2, 2, 2]), 0.5)
-    """
-
-    def __init__(self, images: Sequence[np.ndarray], config: RunConfig) -> None:
-        shapes = sorted({image.shape for image in images})
-        if len(shapes) != 1:
-            raise ValueError(f"images have the shapes {shapes}; expected at least one image, and one shape for all")
-        self.images = list(images)
-        self.config = config
-        self.shape = (len(self.images), 1, *shapes[0])
-        self.ndim = len(self.shape)
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, key: int | slice) -> Tensor:
-        """One image (1, x, y, z), or a tensor (some, 1, x, y, z) of a slice of them."""
-        if isinstance(key, slice):
-            return normalise(self.images[key], self.config)
-        return normalise([self.images[key]], self.config)[0]
-
-    def __iter__(self) -> Iterator[Tensor]:
-        return (self[k] for k in range(len(self)))

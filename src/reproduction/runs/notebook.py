@@ -46,17 +46,17 @@ def prepare_data(
             # A finished folder is taken as it is, whichever version of the data set it was cut from.
             made = CaseSet(folder) if (folder / "manifest.json").is_file() else None
             if made is None or made.missing():
-                made = totalsegmentator.prepare(folder, source)
+                made = totalsegmentator.make_totalsegmentator(folder, source)
             counts = {organ: len(made.entries(organ)) for organ in made.manifest["organs"]}
             if min(counts.values()) < case_count(config):
                 listed = ", ".join(f"{count} {organ}" for organ, count in counts.items())
                 report(f"{folder} holds {listed}; the preset {preset.name} means {case_count(config)} of each")
             sets[config.data_folder] = made
         elif config.dataset == "hippocampus":
-            sets[config.data_folder] = hippocampus.prepare(folder, source)
+            sets[config.data_folder] = hippocampus.make_hippocampus(folder, source)
         else:
             numbers = (config.phantom_size, config.phantom_cases, config.phantom_seed)
-            sets[config.data_folder] = phantom_set.prepare(folder, *numbers)
+            sets[config.data_folder] = phantom_set.make_phantoms(folder, *numbers)
     return list(sets.values())
 
 

@@ -17,7 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from reproduction.config import SEED_AXIS
-from reproduction.scoring.scores import DIFFERENCES, FURTHER_DIFFERENCES, SCORES, bootstrap_interval
+from reproduction.scoring.scores import DIFFERENCES, OTHER_DIFFERENCES, SCORES, bootstrap_interval
 from reproduction.text import interval, short
 
 QUANTITIES = (*SCORES, "ceiling", "ceiling_mc", "volume_ratio", "threshold")
@@ -101,8 +101,8 @@ def summarise(cases: pd.DataFrame) -> pd.DataFrame:
 def paired_differences(cases: pd.DataFrame) -> pd.DataFrame:
     """Mean paired difference over cases, with 95 % bootstrap interval, for each organ, a, pair of methods and score.
 
-    The pairs are the three of the paper's methods and, where both of a pair were scored, those of the further rules
-    (``DIFFERENCES`` and ``FURTHER_DIFFERENCES`` in ``evaluate.py``). With several training seeds, networks of one seed
+    The pairs are ``DIFFERENCES`` and ``OTHER_DIFFERENCES`` (:mod:`reproduction.scoring.scores`) of which both methods
+    were scored: a preset may have one loss, and a run may lack ``rankseg``. With several training seeds, networks of one seed
     are paired, the differences of a case are averaged over the seeds, and there are the columns ``seeds`` and
     ``seed_sd``: the standard deviation (n - 1) over the seeds of the mean difference.
 
@@ -121,10 +121,10 @@ def paired_differences(cases: pd.DataFrame) -> pd.DataFrame:
         if len(twice):
             raise ValueError(f"{where}: {twice[0][0]} was scored twice on {twice[0][1]}")
         ordered, methods = group.sort_values(index), set(group["method"])
-        pairs = [*DIFFERENCES, *(pair for pair in FURTHER_DIFFERENCES if methods.issuperset(pair))]
+        pairs = [pair for pair in (*DIFFERENCES, *OTHER_DIFFERENCES) if methods.issuperset(pair)]
         for first, second in pairs:
             both = [ordered.loc[ordered["method"] == method] for method in (first, second)]
-            same = len(both[0]) and both[0][index].to_numpy().tolist() == both[1][index].to_numpy().tolist()
+            same = both[0][index].to_numpy().tolist() == both[1][index].to_numpy().tolist()
             if not same or any(part[list(SCORES)].isna().to_numpy().any() for part in both):
                 raise ValueError(f"{where}: {first} and {second} were not scored on the same cases")
             for score in SCORES:
@@ -135,7 +135,8 @@ def paired_differences(cases: pd.DataFrame) -> pd.DataFrame:
                 rows.append({"organ": organ, "a": a, "difference": name, "score": score, "n": len(gains)})
                 rows[-1].update(mean=mean, lo=low, hi=high)
                 rows[-1].update({"seeds": len(seeds), "seed_sd": _seed_sd(gains)} if len(seeds) > 1 else {})
-    return pd.DataFrame(rows)
+    columns = ["organ", "a", "difference", "score", "n", "mean", "lo", "hi"]  # also where there is no pair
+    return pd.DataFrame(rows, columns=[*columns, "seeds", "seed_sd"] if len(seeds) > 1 else columns)
 
 
 def empty_trainings(cases: pd.DataFrame) -> list[str]:
@@ -177,11 +178,11 @@ def empty_trainings(cases: pd.DataFrame) -> list[str]:
         if not len(empty):
             continue
         names = {SEED_AXIS: "seed", "fold": "fold"}
-        told = []
+        named = []
         for index, size in zip(empty.index, empty["size"], strict=True):
             points = index if isinstance(index, tuple) else (index,)
             training = ", ".join(f"{names[axis]} {point}" for axis, point in zip(axes, points, strict=True))
-            told.append(f"{training}: {size} case" + ("s" if size > 1 else ""))
+            named.append(f"{training}: {size} case" + ("s" if size > 1 else ""))
         others = cell[~cell.set_index(axes).index.isin(empty.index)]
         rest = "there is no other"
         if len(others):
@@ -192,6 +193,6 @@ def empty_trainings(cases: pd.DataFrame) -> list[str]:
         if method == "CE(0)" and len(same):
             rest += f", and CE(*), the same maps at the Dice threshold, has {short(same['dice_noisy'].mean())} there"
         where = f"{organ.capitalize()}, a = {short(a, 2)}, {method}"
-        which = f"in {len(empty)} of {len(trainings)} trainings ({'; '.join(told)})"
+        which = f"in {len(empty)} of {len(trainings)} trainings ({'; '.join(named)})"
         sentences.append(f"{where}: {which} every mask is empty; {rest}.")
     return sentences

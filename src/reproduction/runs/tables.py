@@ -2,7 +2,7 @@
 
 ``results/<preset>/`` holds ``cases.csv`` (a row for every test case and method), ``summary.csv`` (means with
 intervals), ``differences.csv`` (paired differences with intervals), ``history.csv`` (training curves) and
-``provenance.json``. Tables may lack the methods and columns that came later (further rules, several seeds).
+``provenance.json``. Tables may lack the methods and columns that came later (other rules than the paper's, several seeds).
 """
 
 from __future__ import annotations
@@ -18,13 +18,11 @@ from typing import Any
 import pandas as pd
 
 from reproduction.config import SEED_AXIS, Preset, RunConfig, is_done
-from reproduction.scoring.scores import METHODS
-from reproduction.scoring.further import read_further
 from reproduction.paths import atomic_write, project_root, read_json, write_json
 from reproduction.runs.statistics import QUANTITIES as QUANTITIES
 from reproduction.runs.statistics import paired_differences as paired_differences
 from reproduction.runs.statistics import summarise as summarise
-from reproduction.scoring.rules import FURTHER
+from reproduction.scoring.rules import METHODS, OTHER_RULES
 
 PARTS = ("cases", "summary", "differences", "history")
 
@@ -43,8 +41,8 @@ class Results:
 def collect_cases(preset: Preset, configs: Sequence[RunConfig], runs: str | os.PathLike[str]) -> pd.DataFrame:
     """Put the scores of finished runs together, sorted by organ, a, fold, case, method and seed.
 
-    The further methods (``reproduction.scoring.rules.FURTHER``) are there for every organ and a whose runs all have them.
-    The column ``training_seed`` is there where the preset has more than one.
+    A method is in the table for every organ and a whose runs all have it (runs may lack the package ``rankseg``). There
+    is a column ``training_seed`` where the preset has more than one.
 
     Parameters
     ----------
@@ -61,26 +59,21 @@ def collect_cases(preset: Preset, configs: Sequence[RunConfig], runs: str | os.P
         If a run has no scores.
     """
     folder = Path(runs)
-    main = [pd.read_csv(folder / config.folder / "cases.csv") for config in configs]
-    more = [_further(folder / config.folder, config) for config in configs]
+    tables = [pd.read_csv(folder / config.folder / "cases.csv") for config in configs]
     # A method that some runs of a cell lack would be compared on other cases than the rest: it is left out.
     complete: dict[tuple[str, float, str], set[str]] = {}
-    for config, part in zip(configs, more, strict=True):
+    for config, table in zip(configs, tables, strict=True):
         cell = (config.organ, config.a, config.loss)
-        complete[cell] = complete.get(cell, set(FURTHER)) & set(part["method"])
+        complete[cell] = complete.get(cell, {*METHODS, *OTHER_RULES}) & set(table["method"])
     parts = []
-    for config, *tables in zip(configs, main, more, strict=True):
-        known = [*METHODS, *complete[config.organ, config.a, config.loss]]
-        for table in tables:
-            table = table.loc[table["method"].isin(known)]
-            if table.empty:
-                continue
-            if len(preset.seeds) > 1:
-                table.insert(list(table.columns).index("fold") + 1, SEED_AXIS, config.training_seed)
-            parts.append(table)
+    for config, table in zip(configs, tables, strict=True):
+        part = table[table["method"].isin(list(complete[config.organ, config.a, config.loss]))]
+        if len(preset.seeds) > 1:
+            part.insert(list(part.columns).index("fold") + 1, SEED_AXIS, config.training_seed)
+        parts.append(part)
     ranks = {
         "organ": {organ: rank for rank, organ in enumerate(preset.grid["organ"])},
-        "method": {method: rank for rank, method in enumerate((*METHODS, *FURTHER))},
+        "method": {method: rank for rank, method in enumerate((*METHODS, *OTHER_RULES))},
     }
 
     def key(column: pd.Series) -> pd.Series:
@@ -89,13 +82,6 @@ def collect_cases(preset: Preset, configs: Sequence[RunConfig], runs: str | os.P
     cases = pd.concat(parts, ignore_index=True)
     order = ["organ", "a", "fold", "case", "method", *([SEED_AXIS] if SEED_AXIS in cases else [])]
     return cases.sort_values(order, key=key, ignore_index=True)
-
-
-def _further(folder: Path, config: RunConfig) -> pd.DataFrame:
-    """Scores of a finished run under the further rules; no rows where it has none."""
-    if read_further(folder, config, read_json(folder / "metrics.json")["data_digest"]) is None:
-        return pd.DataFrame({"method": []})
-    return pd.read_csv(folder / "further.csv")
 
 
 def _history(config: RunConfig, folder: Path, axes: tuple[str, ...]) -> pd.DataFrame:
@@ -170,13 +156,11 @@ def gather(preset: Preset, runs: str | os.PathLike[str]) -> Results:
             for c, m in zip(configs, metrics, strict=True)
         ],
     }
-    further = [read_further(folder / c.folder, c, facts["data_digest"]) for c in configs]
-    scored = [f for f in further if f is not None]
-    if scored:
-        facts["further"] = {
-            "runs": len(scored),
-            "rankseg": sorted({f["rankseg"] or "not installed" for f in scored}),
-            "apart": max(f["apart"] for f in scored),
+    rules = [m["rules"] for m in metrics if "rules" in m]  # runs of an earlier version have none
+    if rules:
+        facts["other_rules"] = {
+            "runs": len(rules),
+            "rankseg": sorted({chosen["rankseg"] or "not installed" for chosen in rules}),
         }
     return Results(cases, summarise(cases), paired_differences(cases), history, facts)
 
@@ -211,7 +195,10 @@ def load_results(preset: str) -> Results:
     for folder in candidates:
         if (folder / "provenance.json").is_file():
             frames = {part: pd.read_csv(folder / f"{part}.csv") for part in PARTS}
-            return Results(**frames, provenance=read_json(folder / "provenance.json"))
+            provenance = read_json(folder / "provenance.json")
+            if "further" in provenance:  # the name that it has in tables of an earlier version
+                provenance["other_rules"] = provenance.pop("further")
+            return Results(**frames, provenance=provenance)
     looked = " and ".join(map(str, candidates))
     raise FileNotFoundError(f"preset {preset} has no results in {looked}; `make reproduce PRESET={preset}` makes them")
 
@@ -226,6 +213,7 @@ def main_table(results: Results, score: str = "dice_noisy") -> pd.DataFrame:
     """
     wide = results.summary.pivot(index=["organ", "a"], columns="method", values=score)
     top = results.summary.drop_duplicates(["organ", "a"]).set_index(["organ", "a"])
-    table = wide.assign(ceiling=top["ceiling"]).reindex(index=top.index, columns=[*METHODS, "ceiling"])
+    columns = [method for method in METHODS if method in wide]  # a preset may have one loss
+    table = wide.assign(ceiling=top["ceiling"]).reindex(index=top.index, columns=[*columns, "ceiling"])
     table.columns.name = None
     return table

@@ -20,22 +20,16 @@ experiment*.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
 from numpy.typing import NDArray
 
 from noisyseg._core.arrays import check_array, check_binary_block, check_same, check_unit_block
-from noisyseg.optimal import dice_threshold
 
+#: Method to the loss of its network: the paper's three rules, and what else is done with the same maps.
 METHODS = {"CE(0)": "ce", "SD(0)": "sd", "CE(*)": "ce"}
-THRESHOLDS: dict[str, Callable[[NDArray], float]] = {
-    "CE(0)": lambda c: 0.5,
-    "SD(0)": lambda c: 0.5,
-    "CE(*)": dice_threshold,
-}
-FURTHER = {"CE(fold)": "ce", "SD(fold)": "sd", "CE(rank)": "ce", "CE(rank BA)": "ce", "CE(oracle)": "ce"}
+OTHER_RULES = {"CE(fold)": "ce", "SD(fold)": "sd", "CE(rank)": "ce", "CE(rank BA)": "ce", "CE(oracle)": "ce"}
 RANK_SOLVERS = {"CE(rank)": "RMA", "CE(rank BA)": "BA"}
 GRID = np.arange(1, 1000) / 1000  # where one threshold for all images is looked for
 

@@ -19,7 +19,7 @@ from reproduction.data.phantoms.canvas import Canvas, Mask
 AIR, LUNG, FAT = -1000.0, -860.0, -100.0
 Curve = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
-# HU before contrast, in the arterial and in the portal venous phase; see the references in reproduction.data.phantoms.scenes
+# HU before contrast, in the arterial and in the portal venous phase; the references are in scenes.py
 _PHASES: dict[str, tuple[float, float, float]] = {
     "artery": (42, 270, 155), "vein": (40, 90, 150), "heart": (42, 200, 145), "myocardium": (45, 95, 105),
     "liver": (56, 68, 108), "spleen": (48, 120, 122), "cortex": (33, 165, 190), "medulla": (30, 75, 165),

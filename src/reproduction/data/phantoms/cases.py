@@ -1,4 +1,4 @@
-"""Phantoms as a data set: seeded CT-like scenes of three organs, written once (book chapter *Data*)."""
+"""Phantoms as a data set: seeded CT-like scenes of three organs, written once."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-from reproduction.data.cases import Case, CaseSet, read_case, write_case, write_manifest
+from reproduction.data.cases import FOLDS, Case, CaseSet, read_case, write_case, write_manifest
 from reproduction.data.phantoms.scenes import ORGANS, ct_phantom
 
 FIELD_OF_VIEW_MM = 192.0
 
 
 def folder_name(size: int, cases: int, seed: int) -> str:
-    """Name of the folder of one phantom set; different parameters never share one.
+    """Name of the folder of a phantom set; different parameters never share one.
 
     Examples
     --------
@@ -25,31 +25,22 @@ def folder_name(size: int, cases: int, seed: int) -> str:
     return f"phantoms-{size}-{cases}-{seed}"
 
 
-def prepare(
+def make_phantoms(
     folder: str | os.PathLike[str], size: int, cases: int, seed: int, report: Callable[[str], None] = print
 ) -> CaseSet:
     """Make ``cases`` phantoms of each organ at ``size``^3 voxels over 192 mm; those that are there are kept.
 
     Case ``k`` of an organ is ``ct_phantom(organ, 100000 * seed + k, size)``.
 
-    Parameters
-    ----------
-    folder
-        Where the set goes; see :func:`folder_name`.
-    size, cases, seed
-        Voxels per side, phantoms per organ, seed of the set.
-    report
-        Called with lines of progress.
-
     Raises
     ------
     ValueError
         If a number is out of range, or ``folder`` holds a phantom set with other parameters.
     """
-    if size < 16 or not (5 <= cases < 100000) or seed < 0:
+    if size < 16 or not FOLDS <= cases < 100000 or seed < 0:
         raise ValueError(
             f"size is {size}, cases is {cases} and seed {seed}; "
-            "expected at least 16 voxels, 5 to 99999 cases and a seed of at least 0"
+            f"expected at least 16 voxels, {FOLDS} to 99999 cases and a seed of at least 0"
         )
     rule = {"shape": [size] * 3, "spacing_mm": [FIELD_OF_VIEW_MM / size] * 3, "cases": cases, "seed": seed}
     if (Path(folder) / "manifest.json").is_file():
@@ -74,7 +65,7 @@ def prepare(
                 made = ct_phantom(organ, 100000 * seed + k, size=size, spacing_mm=FIELD_OF_VIEW_MM / size)
                 case = Case(name, made.image, made.label, np.full(3, made.spacing_mm))
                 write_case(target, case)
-            entries[organ][name] = {"voxels": int(case.label.sum()), "sha256": case.digest()}
+            entries[organ][name] = case.entry()
         report(f"phantoms: {cases} of {organ}")
     about = {"name": "noisyseg phantoms", "licence": "CC0", "organs": list(ORGANS)}
     return write_manifest(folder, "phantoms", entries, about, rule)

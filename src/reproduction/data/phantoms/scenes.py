@@ -1,7 +1,6 @@
 """Images with a known segmentation: the 2-D shapes of Figure 1 and CT-like 3-D patches of three organs.
 
-The data chapter of the book shows them. Sizes and Hounsfield units (HU) are those of adults in the literature;
-where no source is named a value is approximate.
+Sizes and Hounsfield units (HU) are those of adults in the literature; where no source is named a value is approximate.
 
 Kidney
     Length 110 mm (SD 8 before truncation; Glodny et al., BMC Urology 2009: right kidney 108.5 +- 12.2 mm on CT of 1040
@@ -38,8 +37,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from reproduction.data.phantoms.abdomen import Kidney
-from reproduction.data.phantoms.chest import ChestTube
 from reproduction.data.phantoms.canvas import Canvas, block_mean, ct_noise, plane_waves, random_waves
+from reproduction.data.phantoms.chest import ChestTube
 
 #: organs that :func:`ct_phantom` knows; the position is part of the seed
 ORGANS = ("kidney", "aorta", "oesophagus")
@@ -99,15 +98,6 @@ def ct_phantom(organ: str, seed: int, size: int = 64, spacing_mm: float = 3.0) -
     ValueError
         If an argument is not as described.
 
-    See Also
-    --------
-    figure1_shapes : the two-dimensional example.
-
-    Notes
-    -----
-    Literature for sizes and Hounsfield units: the docstring of :mod:`reproduction.data.phantoms.scenes`, and the data chapter of the
-    book.
-
     Examples
     --------
     >>> phantom = ct_phantom("kidney", seed=0, size=32, spacing_mm=6.0)
@@ -145,7 +135,7 @@ def ct_phantom(organ: str, seed: int, size: int = 64, spacing_mm: float = 3.0) -
 
 
 def figure1_shapes(size: int = 256) -> NDArray[np.bool_]:
-    """Draw nine shapes with corners, thin parts and holes, after Figure 1 of the paper.
+    """Draw nine shapes with corners, thin parts and holes, after Figure 1 of the paper, whose own are not published.
 
     A square with a hole, a star, a ring; an L, a cross of thin bars, a disc with a slit; three bars of widths .04, .02
     and .01, a crescent and a comb. They are sets in the unit square, evaluated at the voxel centres ((i+1/2)/size,
@@ -160,15 +150,6 @@ def figure1_shapes(size: int = 256) -> NDArray[np.bool_]:
     -------
     ndarray of bool, shape (size, size)
         Row ``i`` is the first coordinate, downwards as ``imshow`` draws it, column ``j`` the second.
-
-    Raises
-    ------
-    ValueError
-        If ``size`` is no whole number of at least 16.
-
-    Notes
-    -----
-    Source: the paper's Figure 1 (its shapes are not published; these are our own). Data chapter of the book.
 
     Examples
     --------

@@ -1,17 +1,16 @@
-"""Which cases a data set takes: facts of every structure, a rule, and an order by subject id (book chapter *Data*).
+"""Which cases a data set takes: measures of every structure, inclusion criteria, and an order by subject id.
 
-The first ``cases`` subjects that pass the rule are taken, in the order of the SHA-256 of their ids, so that everybody
-who has the same data gets the same cases, and no trend along the numbering enters.
+The first ``cases`` subjects that meet the criteria are taken, in the order of the SHA-256 of their ids, so that
+everybody who has the same data gets the same cases, and no trend along the numbering enters.
 """
 
 from __future__ import annotations
 
 import base64
 import dataclasses
-import hashlib
 import os
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from reproduction.data.cases import in_order
 from reproduction.data.patches import PatchGrid
 from reproduction.paths import read_json, write_json
 
@@ -26,7 +26,7 @@ FACES = "LRPAIS"  # of a volume in canonical axes: left, right, posterior, anter
 
 
 @dataclass(frozen=True)
-class Rule:
+class Criteria:
     """When a structure is whole enough.
 
     Parameters
@@ -52,8 +52,8 @@ class Rule:
 
 
 @dataclass(frozen=True)
-class Facts:
-    """What the selection knows of one structure of one subject, and its label in the patch.
+class Structure:
+    """Measures of one structure of one subject, and its label in the patch.
 
     ``shape``, ``affine`` (4, 4) and ``spacing_mm`` are those of the scanned volume in canonical axes, ``voxels`` counts
     its voxels, ``inside`` those whose centre lies in the patch; ``faces`` are the faces it touches. ``grid`` and
@@ -69,37 +69,37 @@ class Facts:
     grid: PatchGrid | None
     label: NDArray[np.uint8] | None
 
-    def against(self, rule: Rule) -> str | None:
+    def exclusion(self, criteria: Criteria) -> str | None:
         """Say why the structure is not whole enough, the numbers in parentheses; None if it is."""
         if not self.voxels:
             return "empty"
         if self.label is None:
             return f"coarser than the patch ({'x'.join(f'{h:g}' for h in self.spacing_mm)} mm)"
-        cut = "".join(face for face in rule.closed if face in self.faces)
+        cut = "".join(face for face in criteria.closed if face in self.faces)
         if cut:
             return f"cut off by the volume's border ({cut})"
         found = int(self.label.sum())
-        if found < rule.voxels:
-            return f"too few voxels in the patch ({found} of {rule.voxels})"
+        if found < criteria.voxels:
+            return f"too few voxels in the patch ({found} of {criteria.voxels})"
         layers = int(np.count_nonzero(self.label.any(axis=(0, 1))))
-        if layers < rule.layers:
-            return f"in too few layers of the patch ({layers} of {rule.layers})"
-        if self.inside < rule.inside * self.voxels:
+        if layers < criteria.layers:
+            return f"in too few layers of the patch ({layers} of {criteria.layers})"
+        if self.inside < criteria.inside * self.voxels:
             return f"too much outside the patch ({self.inside} of {self.voxels} voxels inside)"
         return None
 
 
-def examine(
+def measure_structure(
     mask: NDArray, affine: NDArray[np.float64], spacing_mm: NDArray[np.float64], cells: int, cell_mm: float
-) -> Facts:
-    """Facts of a mask in canonical axes, and its label in a patch of ``cells``^3 cells around its centre of mass.
+) -> Structure:
+    """Measure a mask in canonical axes; its patch has ``cells``^3 cells around its centre of mass.
 
     Examples
     --------
     >>> mask = np.zeros((8, 8, 8), bool)
     >>> mask[2:6, 2:6, :4] = True
-    >>> facts = examine(mask, np.eye(4), np.ones(3), cells=4, cell_mm=2.0)
-    >>> facts.voxels, facts.inside, facts.faces, int(facts.label.sum())
+    >>> found = measure_structure(mask, np.eye(4), np.ones(3), cells=4, cell_mm=2.0)
+    >>> found.voxels, found.inside, found.faces, int(found.label.sum())
     (64, 64, 'I', 8)
     """
     filled = np.asarray(mask) != 0
@@ -111,20 +111,20 @@ def examine(
         label = grid.label(filled)
         inside = int(np.count_nonzero(filled[grid.voxels(filled.shape)]))
     place = tuple(tuple(float(x) for x in row) for row in affine)
-    return Facts(filled.shape, place, tuple(float(h) for h in spacing_mm), voxels, inside, touched, grid, label)
+    return Structure(filled.shape, place, tuple(float(h) for h in spacing_mm), voxels, inside, touched, grid, label)
 
 
-def write_facts(path: str | os.PathLike[str], facts: Facts) -> Path:
-    """Store facts as JSON of a few kilobytes, atomically; the label goes in as packed bits."""
-    content = dataclasses.asdict(facts)
-    if facts.label is not None:
-        packed = zlib.compress(np.packbits(facts.label).tobytes(), 9)
+def write_structure(path: str | os.PathLike[str], structure: Structure) -> Path:
+    """Store measures as JSON of a few kilobytes, atomically; the label as packed bits."""
+    content = dataclasses.asdict(structure)
+    if structure.label is not None:
+        packed = zlib.compress(np.packbits(structure.label).tobytes(), 9)
         content["label"] = base64.b64encode(packed).decode("ascii")
     return write_json(path, content)
 
 
-def read_facts(path: str | os.PathLike[str]) -> Facts | None:
-    """Read what :func:`write_facts` stored; None if there is no such file or it is damaged: then it is made again."""
+def read_structure(path: str | os.PathLike[str]) -> Structure | None:
+    """Read what `write_structure` stored; None if there is no such file or it is damaged: then it is made again."""
     try:
         content: dict[str, Any] = read_json(path)
         grid, label = content["grid"], content["label"]
@@ -134,49 +134,40 @@ def read_facts(path: str | os.PathLike[str]) -> Facts | None:
             label = np.unpackbits(bits)[: grid.cells**3].reshape((grid.cells,) * 3)
         affine = tuple(tuple(row) for row in content["affine"])
         shape, spacing = tuple(content["shape"]), tuple(content["spacing_mm"])
-        return Facts(shape, affine, spacing, content["voxels"], content["inside"], content["faces"], grid, label)
+        return Structure(shape, affine, spacing, content["voxels"], content["inside"], content["faces"], grid, label)
     except (FileNotFoundError, ValueError, KeyError, TypeError, zlib.error):
         return None
 
 
-def in_order(subjects: Iterable[str]) -> list[str]:
-    """Subjects in the order in which they are considered: that of the SHA-256 of their ids.
-
-    Examples
-    --------
-    >>> in_order(["s0000", "s0001", "s0002", "s0003"])
-    ['s0003', 's0000', 's0001', 's0002']
-    """
-    return sorted(set(subjects), key=lambda name: (hashlib.sha256(name.encode()).hexdigest(), name))
-
-
-def select(facts: Mapping[str, Facts | str], rule: Rule, cases: int) -> tuple[list[str], dict[str, str]]:
-    """Take the first ``cases`` subjects that pass the rule.
+def select(
+    structures: Mapping[str, Structure | str], criteria: Criteria, cases: int
+) -> tuple[list[str], dict[str, str]]:
+    """Take the first ``cases`` subjects that meet the criteria.
 
     Parameters
     ----------
-    facts
-        Subject to the facts of its structure, or to the reason why there are none.
-    rule, cases
+    structures
+        Subject to the measures of its structure, or to the reason why there are none.
+    criteria, cases
         What to take, and how many.
 
     Returns
     -------
     chosen : list of str
-        Subjects in order; fewer than ``cases`` if no more pass.
+        Subjects in order; fewer than ``cases`` if no more meet them.
     left_out : dict of str to str
         Every other subject, and why.
 
     Examples
     --------
-    >>> select({"s0000": "no mask", "s0001": "no CT"}, Rule("", 1, 1, 0), 1)
+    >>> select({"s0000": "no mask", "s0001": "no CT"}, Criteria("", 1, 1, 0), 1)
     ([], {'s0000': 'no mask', 's0001': 'no CT'})
     """
     chosen: list[str] = []
     left_out: dict[str, str] = {}
-    for subject in in_order(facts):
-        known = facts[subject]
-        reason = known if isinstance(known, str) else known.against(rule)
+    for subject in in_order(structures):
+        known = structures[subject]
+        reason = known if isinstance(known, str) else known.exclusion(criteria)
         if reason is None and len(chosen) == cases:
             reason = f"not needed: {cases} come before it"
         if reason is None:

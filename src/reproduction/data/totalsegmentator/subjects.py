@@ -1,4 +1,4 @@
-"""Where subjects are read from: a remote zip, a local zip or an extracted folder, all alike (book chapter *Data*).
+"""Where subjects are read from: a remote zip, a local zip or an extracted folder, all alike.
 
 Layout: ``sNNNN/ct.nii.gz`` and ``sNNNN/segmentations/<class>.nii.gz``, at the top or below one folder. Names are
 compared and never used as paths, and nothing is extracted: a name with ``..`` in it matches nothing.
@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import os
 import re
-import struct
 import zipfile
-import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Protocol
 
 from reproduction.data.download import md5
-from reproduction.data.totalsegmentator.http_range import AnotherFile, Manners, RemoteFile
-from reproduction.data.totalsegmentator.remote_zip import DamagedMember, Member, RemoteZip, list_members
+from reproduction.data.http_range import AnotherFile, RemoteFile, RequestLimits
+from reproduction.data.totalsegmentator.remote_zip import ZIP_DAMAGE, DamagedMember, Member, list_members, read_member
 from reproduction.paths import read_json, write_json
 
 CT = "ct"
@@ -73,7 +71,7 @@ class Folder:
 
     kind = "folder"
 
-    def __init__(self, path: Path, parts: Iterable[str], on_bytes: Callable[[int], object] = lambda n: None) -> None:
+    def __init__(self, path: Path, parts: Iterable[str]) -> None:
         files = {
             file.relative_to(path).as_posix(): file
             for pattern in ("s*/", "*/s*/")
@@ -83,13 +81,10 @@ class Folder:
         }
         self._files = {key: files[name] for key, name in _by_key(files, parts, str(path)).items()}
         self.sizes = {key: file.stat().st_size for key, file in self._files.items()}
-        self._on_bytes = on_bytes
 
     def read(self, key: Key) -> bytes:
         """Bytes of the file; the checksum in its gzip tells damage later."""
-        content = self._files[key].read_bytes()
-        self._on_bytes(len(content))
-        return content
+        return self._files[key].read_bytes()
 
     def close(self) -> None:
         """Nothing is open."""
@@ -100,28 +95,25 @@ class LocalZip:
 
     kind = "zip"
 
-    def __init__(self, path: Path, parts: Iterable[str], on_bytes: Callable[[int], object] = lambda n: None) -> None:
+    def __init__(self, path: Path, parts: Iterable[str]) -> None:
         try:
             self._zip = zipfile.ZipFile(path)
-        except (zipfile.BadZipFile, NotImplementedError, struct.error) as error:
+        except ZIP_DAMAGE as error:
             raise ValueError(f"{path} is damaged or no zip ({error}); download it again") from error
         self._names = _by_key(self._zip.namelist(), parts, str(path))
         self.sizes = {key: self._zip.getinfo(name).compress_size for key, name in self._names.items()}
-        self._on_bytes = on_bytes
 
     def read(self, key: Key) -> bytes:
         """Content of the member, checked against its CRC-32."""
         name = self._names[key]
         try:
-            content = self._zip.read(name)
-        except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, struct.error, zlib.error) as error:
+            return self._zip.read(name)
+        except ZIP_DAMAGE as error:
             raise DamagedMember(f"{name} is damaged ({error})") from error
         except ValueError as error:
             if self._zip.fp is None:  # closed by the thread that stops all others: no fault of the file
                 raise OSError(f"{name}: not read, the archive was closed") from error
             raise
-        self._on_bytes(self.sizes[key])
-        return content
 
     def close(self) -> None:
         """Close the file."""
@@ -139,8 +131,7 @@ class Remote:
         size: int | None,
         parts: Iterable[str],
         listing: Path,
-        manners: Manners | None = None,
-        on_bytes: Callable[[int], object] = lambda n: None,
+        limits: RequestLimits | None = None,
         report: Callable[[str], object] = lambda line: None,
     ) -> None:
         parts = sorted(parts)
@@ -148,21 +139,22 @@ class Remote:
         known = (kept.get("url"), kept.get("parts")) == (url, parts) and size in (None, kept.get("size"))
         self._listing = listing
         # The size of the archive that the offsets belong to: every answer of the server is checked against it.
-        self._file = RemoteFile(url, kept["size"] if known else size, manners, on_bytes, report)
+        self._file = RemoteFile(url, kept["size"] if known else size, limits, report)
         if known:
             members = [Member(*entry) for entry in kept["members"]]
         else:
             wanted = {*parts, CT}
             members = list_members(self._file, lambda name: (key_of(name) or ("", ""))[1] in wanted)
             write_json(listing, {"url": url, "size": self._file.size, "parts": parts, "members": members})
-        self._names = _by_key([member.name for member in members], parts, url)
-        self._zip = RemoteZip(self._file, members)
-        self.sizes = {key: self._zip.members[name].packed for key, name in self._names.items()}
+        by_name = {member.name: member for member in members}
+        names = _by_key([member.name for member in members], parts, url)
+        self._members = {key: by_name[name] for key, name in names.items()}
+        self.sizes = {key: member.packed for key, member in self._members.items()}
 
     def read(self, key: Key) -> bytes:
-        """Transfer the member; see :meth:`reproduction.data.totalsegmentator.remote_zip.RemoteZip.read`."""
+        """Transfer the member; see `read_member`."""
         try:
-            return self._zip.read(self._names[key])
+            return read_member(self._file, self._members[key])
         except AnotherFile as error:
             raise AnotherFile(f"{error}; if it is the right one, delete {self._listing} and start again") from error
 

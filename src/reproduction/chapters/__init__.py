@@ -1,0 +1,1 @@
+"""What the chapters on theory compute for their checks and pictures."""

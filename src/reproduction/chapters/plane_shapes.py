@@ -1,0 +1,68 @@
+"""The shapes of Figure 1 under growing noise: the picture cut into its nine shapes, and a table over the strengths."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from noisyseg import GaussianDeformation
+from reproduction.data.phantoms.scenes import figure1_shapes
+from reproduction.data.shapes import optimal_shapes, threshold_grid_error
+
+SHAPES = ("square with a hole", "star", "ring", "L", "thin cross", "slit disc", "three bars", "crescent", "comb")
+# Between these rows and columns, as fractions of the side, no shape is cut.
+_ROWS, _COLUMNS = (0, 0.345, 0.66, 1), (0, 0.33, 0.66, 1)
+
+
+def single_shapes(size: int) -> dict[str, np.ndarray]:
+    """Return the nine shapes of `figure1_shapes`, each alone at its place in a picture of that size."""
+    picture = figure1_shapes(size)
+    alone = {}
+    for k, name in enumerate(SHAPES):
+        box = tuple(
+            slice(int(cuts[i] * size), int(cuts[i + 1] * size)) for cuts, i in ((_ROWS, k // 3), (_COLUMNS, k % 3))
+        )
+        alone[name] = np.zeros_like(picture)
+        alone[name][box] = picture[box]
+    return alone
+
+
+def sweep(label: np.ndarray, strengths: Sequence[float]) -> pd.DataFrame:
+    """Measure the optimal masks of a plane label over the noise strength, in a frame that no volume leaves.
+
+    Parameters
+    ----------
+    label : numpy.ndarray, shape (N, N)
+        The clean label.
+    strengths : sequence of float
+        Noise strengths as fractions of the side of the label.
+
+    Returns
+    -------
+    DataFrame
+        One row a strength: ``a``, the columns of `optimal_shapes` with the side of the label as unit, ``gain``, the
+        best Accuracy over that of an empty mask as a share of the volume, and ``grid``, the bound of
+        `threshold_grid_error`.
+
+    Raises
+    ------
+    ValueError
+        If more than a millionth of the volume leaves the frame, which is twice as wide as the label.
+    """
+    side = label.shape[0]
+    frame = np.pad(label, side // 2)
+    rows = []
+    for a in strengths:
+        noise = GaussianDeformation(a / 2)  # in units of the frame
+        lost = noise.volume_loss(frame) / frame.sum()
+        if lost >= 1e-6:
+            raise ValueError(
+                f"strengths: at a = {a:g} a share {lost:.1e} of the volume leaves the frame; expected < 1e-6"
+            )
+        above = np.maximum(noise.marginal(frame) - 0.5, 0)
+        row = optimal_shapes(frame, noise, spacing=1 / side)
+        row |= {"gain": 2 * above.sum() / frame.sum(), "grid": threshold_grid_error(frame, noise)}
+        rows.append({"a": a, **row})
+    return pd.DataFrame(rows)

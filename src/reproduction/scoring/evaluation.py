@@ -1,0 +1,72 @@
+"""From a trained network to the scores of its test cases, under every rule (book chapter *The experiment*)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from noisyseg.noise import GaussianDeformation
+from reproduction.config import RunConfig
+from reproduction.data.cases import Case
+from reproduction.network.training import Trainer
+from reproduction.scoring.rules import GRID, dice_over_grid, fold_threshold, rankseg_version
+from reproduction.scoring.scores import ceiling, score_case
+
+CHUNK = 16  # maps in memory at a time
+
+
+def fold_curve(trainer: Trainer) -> NDArray[np.float64]:
+    """Mean Dice over the training cases at every threshold of the grid, each case against its own noisy label.
+
+    The images are as they are, without augmentation; the weights are those that are evaluated on the test cases.
+    """
+    total = np.zeros(len(GRID))
+    for start in range(0, len(trainer.images), CHUNK):
+        some = slice(start, start + CHUNK)
+        maps, labels = trainer.probabilities(trainer.images[some]), trainer.labels[some, 0]
+        for c, label in zip(maps.numpy(), labels.numpy(), strict=True):
+            total += dice_over_grid(c, label)
+    return total / len(trainer.images)
+
+
+def score_cases(
+    config: RunConfig, trainer: Trainer, cases: Sequence[Case], noisy: Sequence[NDArray], maps: Sequence[NDArray]
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Score the test cases of a trained run under every rule of its loss.
+
+    Parameters
+    ----------
+    config, trainer
+        The run, trained. The threshold of the fold is chosen on the trainer's own cases.
+    cases, noisy, maps
+        Test cases, their noisy labels, and what the network makes of them.
+
+    Returns
+    -------
+    rows
+        A row for every case and rule: the columns of ``cases.csv``, see
+        :func:`reproduction.scoring.scores.score_case` and :func:`reproduction.scoring.scores.ceiling`.
+    facts
+        ``threshold`` (the one chosen on the training cases) and its ``train_dice``, and ``rankseg``: its version, or
+        None where it is not installed and its rows are left out.
+    """
+    curve = fold_curve(trainer)
+    facts = {
+        "threshold": fold_threshold(curve),
+        "train_dice": round(float(curve.max()), 6),
+        "rankseg": rankseg_version(),
+    }
+    noise = GaussianDeformation(config.a, config.b)
+    rows = []
+    for case, label, c in zip(cases, noisy, maps, strict=True):
+        marginal = noise.marginal(case.label)
+        bound = ceiling(case.label, marginal, noise, config.seed_of_case(case.id) ^ 1, config.ceiling_samples)
+        point = {"organ": config.organ, "a": config.a, "fold": config.fold, "case": case.id}
+        scored = score_case(
+            c, config.loss, label, case.label, marginal, facts["threshold"], rankseg=facts["rankseg"] is not None
+        )
+        rows += [{**point, **row, **bound} for row in scored]
+    return rows, facts
