@@ -102,11 +102,11 @@ def test_a_preset_file_is_named_by_its_absolute_path(snakemake, tmp_path, monkey
 
 def test_a_failed_grid_ends_with_the_cause_and_where_it_is(snakemake, tmp_path):
     lines = ["Using profile", "Traceback (most recent call last):", '  File "x.py", line 3, in f', "    g()"]
-    lines += ["PermissionError: [Errno 13] Permission denied: '/home/x/.cache'", "", "During handling of the above:"]
+    lines += ["PermissionError: [Errno 13] Permission denied: '/nowhere/.cache'", "", "During handling of the above:"]
     lines += [f"  line {k}" for k in range(100)] + ["RuntimeError: no cache"]
     snakemake.update(code=1, log="\n".join(lines))
     message = (
-        r"^preset smoke did not finish: PermissionError: \[Errno 13\] Permission denied: '/home/x/\.cache'; "
+        r"^preset smoke did not finish: PermissionError: \[Errno 13\] Permission denied: '/nowhere/\.cache'; "
         r"everything that was said is in .*/smoke/grid\.log; the same command goes on from here$"
     )
     with pytest.raises(BatchError, match=message):
