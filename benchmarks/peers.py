@@ -143,3 +143,35 @@ def rankseg(m: Any, solver: str) -> Callable[[], Any]:
     tensor = torch.as_tensor(m)[None, None]
     ranker = RankSEG(metric="dice", smooth=0.0, output_mode="multilabel", pruning_prob=0.0, **SOLVERS[solver])
     return lambda: ranker.predict(tensor)[0, 0]
+
+
+def rankseg_batch(m: Any, solver: str) -> Callable[[], Any]:
+    """Dice-optimal masks of many maps, the first axis of the array; the call returns them in that shape."""
+    from rankseg import RankSEG
+
+    tensor = torch.as_tensor(m)[:, None]
+    ranker = RankSEG(metric="dice", smooth=0.0, output_mode="multilabel", pruning_prob=0.0, **SOLVERS[solver])
+    return lambda: ranker.predict(tensor)[:, 0]
+
+
+def plain_newton(m: NDArray) -> float:
+    """Find t with a dozen lines of NumPy: Newton's steps, each among the voxels that the last one left."""
+    if not (m.min() >= 0 and m.max() <= 1):
+        raise ValueError("expected values in [0, 1]")
+    x = m.ravel()
+    total = float(x.sum(dtype=np.float64))
+    if total == 0:
+        return 0.5
+    t, step = 0.0, total / (x.size + total)
+    while step > t:
+        t = step
+        x = x[x >= t]
+        step = float(x.sum(dtype=np.float64)) / (x.size + total)
+    return t
+
+
+def by_sorting(m: NDArray) -> float:
+    """Find t by its definition: sort, add up, take the best."""
+    falling = np.sort(m, axis=None)[::-1]
+    sums = np.cumsum(falling, dtype=np.float64)
+    return float((sums / (np.arange(1, falling.size + 1) + sums[-1])).max())

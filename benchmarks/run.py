@@ -14,12 +14,14 @@ import argparse
 import os
 import sys
 import time
+from itertools import chain
 from pathlib import Path
 
 import torch
 
 import memory
 import peers
+import small
 from harness import Row, compare, in_turns, renew_table, summary_lines, verdict_line, verdicts, write_table
 from profiles import profile_rows
 from reproduction.paths import project_root, read_json, write_json
@@ -27,14 +29,16 @@ from reproduction.provenance import provenance
 from steps import SIDE, step_rows
 from works import BATCH, errors, tasks
 
-TIMED = ("sample", "small-b", "batch", "marginal", "threshold", "training", "step", "device")
+TIMED = ("sample", "small-b", "batch", "marginal", "threshold", "training", "step", "device", "small", "many")
 WORKS = (*TIMED, "errors", "memory", "profile")
+OPTIONS = ("sides", "small", "large", "repeats", "limit", "whole")
 PROVENANCE = "speed_provenance.json"
 
 
 def read_arguments(given: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Speed and memory, side by side in one process.")
     parser.add_argument("--sides", type=int, nargs="+", default=[64, 128, 256], help="sides of the images, in voxels")
+    parser.add_argument("--small", type=int, nargs="+", default=list(small.SIDES), help="sides of the small images")
     parser.add_argument("--large", type=int, default=512, help="side of the largest map in the memory table")
     parser.add_argument("--repeats", type=int, default=9, help="counted calls of everything that is fast enough")
     parser.add_argument("--limit", type=float, default=6.0, help="seconds after which a call is not repeated")
@@ -56,7 +60,7 @@ def read_arguments(given: list[str] | None) -> argparse.Namespace:
         parser.error(f"--add: {arguments.out / PROVENANCE} does not exist, so there is nothing to add to")
     if arguments.quick:
         arguments.sides, arguments.large, arguments.repeats, arguments.limit = [16], 24, 1, 1.0
-    if min(arguments.sides) < 4 or arguments.repeats < 1:
+    if min(arguments.sides + arguments.small) < 4 or arguments.repeats < 1:
         parser.error("expected sides of at least 4 voxels and at least one repeat")
     arguments.sides = sorted(set(arguments.sides))
     if arguments.device is None and torch.cuda.is_available():
@@ -77,7 +81,9 @@ def about(arguments: argparse.Namespace, seconds: float) -> Row:
             **{name: os.environ[name] for name in names if name in os.environ},
         },
         "device": arguments.device,
-        "options": {name: getattr(arguments, name) for name in ("sides", "large", "repeats", "limit", "whole")},
+        "options": {
+            name: getattr(arguments, name) for name in ("sides", "small", "large", "repeats", "limit", "whole")
+        },
         "gstools_points": peers.GSTOOLS_POINTS,
         "batch": BATCH,
         "seconds": round(seconds, 1),
@@ -97,7 +103,8 @@ def main(given: list[str] | None = None) -> int:
     arguments = read_arguments(given)
     started = time.perf_counter()
     speed: list[Row] = []
-    for name, make in tasks(arguments.sides, arguments.whole, arguments.device, arguments.quick):
+    every = tasks(arguments.sides, arguments.whole, arguments.device, arguments.quick)
+    for name, make in chain(every, small.tasks(tuple(arguments.small), arguments.quick)):
         if name in arguments.only:
             task = make()
             rows = compare(task, in_turns(task.calls, arguments.repeats, arguments.limit))

@@ -10,20 +10,23 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from fractions import Fraction
-from importlib import import_module
+from importlib import import_module, util
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from scipy.interpolate import BSpline
+from scipy.ndimage import gaussian_filter1d
 
 import noisyseg as ns
 import tiny
+from noisyseg.fields import covariance
 
-MODULES = ("harness", "memory", "peers", "precision", "profiles", "run", "steps", "works")
+MODULES = ("harness", "memory", "peers", "precision", "profiles", "run", "small", "steps", "works")
 
 
 @pytest.fixture(scope="module")
@@ -546,13 +549,37 @@ def test_a_case_that_fails_in_its_process_is_reported(bench):
 
 
 def test_every_stage_of_the_profile_is_a_function_that_runs(bench):
-    table = list(bench.profiles.profile_rows(48))
+    table = list(bench.profiles.profile_rows(84))  # a threshold that takes a walk
     for work, stages in bench.profiles.STAGES.items():
         found = {row["stage"]: row["share"] for row in table if row["work"] == work}
         assert list(found) == [*stages.values(), "everything else"] and sum(found.values()) == pytest.approx(
             1, abs=0.01
         )
         assert all(share > 0 for stage, share in found.items() if "cached" not in stage)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_peers_of_small_images_find_the_same_threshold(bench, dtype):
+    for name in bench.small.MAPS:
+        m = bench.works.make_map(8, name).astype(dtype)
+        for run in bench.small.PEERS.values():
+            assert run(m) == pytest.approx(ns.dice_threshold(m), abs=1e-14)
+    assert bench.peers.plain_newton(np.zeros(4, dtype)) == 0.5
+    with pytest.raises(ValueError):
+        bench.peers.plain_newton(np.array([0.5, np.nan], dtype))
+
+
+def test_small_images_and_batches_run(bench, tmp_path, monkeypatch):
+    monkeypatch.setattr(bench.peers, "find_spec", lambda name: None)
+    assert bench.run.main(["--quick", "--only", "small", "many", "--store", "--out", str(tmp_path)]) == 0
+    rows = read_csv(tmp_path / "speed.csv")
+    works = {"small threshold", "small mask", "small dice", "thresholds of 4", "masks of 4"}
+    assert {row["work"] for row in rows} == works and {row["side"] for row in rows} == {"8"}
+    timed = {row["peer"] for row in rows if row["ratio"]}
+    assert timed == {"plain Newton", "sorting", "a loop"}
+    assert not [row["note"] for row in rows if "failed" in row["note"]]
+    names = {name for name, _ in bench.small.tasks()}
+    assert names == {"small", "many"} and names <= set(bench.run.WORKS)
 
 
 def test_without_peers_everything_else_is_measured(bench, tmp_path, monkeypatch, capsys):
@@ -655,3 +682,86 @@ def test_a_part_is_not_stored_as_the_whole(bench, capsys, monkeypatch, tmp_path)
         with pytest.raises(SystemExit):
             bench.run.main(wrong)
     capsys.readouterr()
+
+
+# ---- the covariance of fields, as measured ---------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def measured(root):
+    """The committed table of `benchmarks/covariance.py`, and what it was made with."""
+    folder = root / "results" / "benchmarks"
+    about = json.loads((folder / "covariance_provenance.json").read_text(encoding="utf-8"))
+    return pd.read_csv(folder / "covariance.csv"), about
+
+
+def z_scores(table, method, quantity, expected, place=None):
+    """Distance from `expected`, a function of the distance, in standard errors; every row is found."""
+    rows = table[(table.method == method) & (table.quantity == quantity)]
+    rows = rows if place is None else rows[rows.place == place]
+    assert len(rows) and (rows.standard_error > 0).all()
+    return abs(rows.value - expected(rows.distance.to_numpy())) / rows.standard_error
+
+
+PLACES = ("middle", "inward from a face", "along a face")
+
+
+@pytest.mark.statement("thm-kronecker")
+@pytest.mark.parametrize("method", ["noisyseg", "GSTools"])
+def test_measured_covariance_is_that_of_the_model(measured, method):
+    table, about = measured
+
+    def kernel(r):
+        return covariance(np.zeros((1, 1)), r[:, None], 1.0, about["b"])
+
+    for place in PLACES:
+        assert z_scores(table, method, "covariance", kernel, place).max() < 4
+    assert z_scores(table, method, "sd", np.ones_like).max() < 4
+    assert z_scores(table, method, "correlation of components", np.zeros_like).max() < 4
+    assert z_scores(table, method, "excess kurtosis", np.zeros_like).max() < 4
+
+
+@pytest.mark.statement("prop-border")
+@pytest.mark.parametrize("method", ["Listing 2", "MONAI"])
+def test_measured_covariance_of_filtered_noise(measured, method):
+    """The profile of the zero-padded filter, in the table's own standard errors; and far from the model's."""
+    table, about = measured
+    (size, *_), b = about["shape"], about["b"]
+    weight = (2 * np.pi) ** 0.25 * (b * size) ** 0.5
+    made = weight * gaussian_filter1d(np.eye(size), b * size / np.sqrt(2), axis=0, mode="constant")
+    profile = np.sqrt(np.diag(made @ made.T))
+
+    def rms(d):
+        return profile[np.rint(d * size - 0.5).astype(int)]
+
+    assert z_scores(table, method, "sd", rms, "line").max() < 4
+    assert z_scores(table, method, "sd", np.ones_like, "line").max() > 20
+    for power, place in ((2, "edge"), (3, "corner")):
+        assert z_scores(table, method, "sd", lambda d, p=power: rms(d) ** p, place).max() < 4
+    assert z_scores(table, method, "covariance", lambda r: np.exp(-((r / b) ** 2) / 2), "middle").max() < 4
+    assert z_scores(table, method, "covariance", lambda r: np.exp(-((r / b) ** 2) / 2), "along a face").max() > 20
+
+
+def test_measured_tails_of_spline_fields(measured):
+    """Few uniform control points make a displacement: tails lighter than normal; locked borders stand nearly still."""
+    table, _ = measured
+    rows = table[table.quantity == "excess kurtosis"].set_index("method")
+    assert (rows.value + 5 * rows.standard_error < 0).to_dict() == {m: m.startswith("TorchIO") for m in rows.index}
+    corner = table[(table.quantity == "sd") & (table.place == "corner")].set_index("method").value
+    assert corner["TorchIO, locked borders"] < 0.3 < 0.9 < corner["TorchIO"]
+
+
+def test_measured_rows_of_the_package_come_from_this_code(measured, root):
+    """The script, run again with the stored seed and number of draws, gives the rows of the table."""
+    table, about = measured
+    spec = util.spec_from_file_location("covariance_benchmark", root / "benchmarks" / "covariance.py")
+    assert spec is not None and spec.loader is not None
+    script = util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    assert about["shape"] == [script.N] * 3 and (about["a"], about["b"]) == (script.A, script.B)
+    assert set(about["draws"]) == set(table.method) == set(script.METHODS)
+    rows = script.measure(script.package(about["seed"]), about["draws"]["noisyseg"])
+    stored = table[table.method == "noisyseg"]
+    assert [row[:2] for row in rows] == list(zip(stored.quantity, stored.place, strict=True))
+    for position, column in ((2, "distance"), (3, "value"), (4, "standard_error")):
+        np.testing.assert_allclose([row[position] for row in rows], stored[column], rtol=0, atol=2e-6)

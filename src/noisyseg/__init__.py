@@ -1,7 +1,18 @@
 """Optimal segmentations and Gaussian label noise for medical images.
 
 The package computes segmentations that are optimal for Accuracy, Dice and their kin under label noise, draws such
-noise, and knows its exact marginals. NumPy arrays and torch tensors are both accepted; torch is not imported here.
+noise, and knows its exact marginals. What all functions share, at more length on the book's reference page:
+
+- NumPy arrays and torch tensors of any real dtype and shape are accepted; what comes back is of the same kind and on
+  the same device. torch is not imported here.
+- A marginal `m`, like a network's probability map, has values in [0, 1]; a mask or label `s` is 0 and 1 (bool, int or
+  float). Scores and thresholds are float64, masks boolean; a mask is ``>=`` its threshold.
+- Without `axis` the whole array is one image. `axis` names the axes of one image, as NumPy has it: for a batch of
+  volumes ``(N, X, Y, Z)`` it is ``axis=(1, 2, 3)``. Thresholds and scores are then arrays over the other axes.
+- `where`, booleans that broadcast against the array, says which voxels count. Outside, masks are False, and values are
+  not looked at.
+- Two empty masks have Dice 1. An all-zero marginal has the empty mask. Volumes are fractions of the image.
+- What cannot be right, such as NaN or a value outside [0, 1], is a `ValueError` that says what to do.
 """
 
 from noisyseg.expected import dice_covariance, expected_dice, marginal

@@ -1,6 +1,7 @@
-r"""Expected scores over finitely many labels: their marginal, the mean Dice, and its distance from the marginal's Dice.
+"""Expected scores over finitely many labels: their marginal, the mean Dice, and its distance from the marginal's Dice.
 
 Labels L_1, ..., L_R are several delineations of one image or samples of a noise model, with equal weights; s is fixed.
+They are an array of shape ``(R, *s.shape)``; `axis` and `where` are about s, that is, about every single label.
 Everything is exact for that distribution: for samples, the only error left is that of having sampled.
 """
 
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import math
 import sys
+from typing import Any
 
 import numpy as np
 
@@ -15,14 +17,16 @@ from noisyseg._core.arrays import (
     Array,
     blocks,
     check_array,
-    check_binary_block,
+    check_binary,
     check_label,
     check_same,
-    check_unit_block,
+    check_unit,
     host_view,
     is_tensor,
     like,
 )
+from noisyseg._core.images import per_image
+from noisyseg.metrics import Scores
 
 
 def marginal(labels: Array) -> Array:
@@ -30,27 +34,9 @@ def marginal(labels: Array) -> Array:
 
     .. math:: m(w) = \frac1R \sum_{k=1}^R L_k(w)
 
-    Parameters
-    ----------
-    labels : numpy.ndarray or torch.Tensor
-        R >= 1 labels of 0 and 1 (bool, int or float), shape ``(R, *shape)`` with at least one voxel each.
-
-    Returns
-    -------
-    numpy.ndarray or torch.Tensor
-        Float64, of the kind and device of `labels`, shape ``shape``, in [0, 1]. All zero if all labels are empty.
-
-    Raises
-    ------
-    ValueError
-        If `labels` is not binary, has fewer than two axes, or holds no label or no voxel.
-
-    Notes
-    -----
-    Counts are summed label by label: the extra memory is that of the result, whatever R is.
-
-    Book: ``def-marginal`` in the chapter "Losses and metrics". Where the label is deformed by Gaussian fields the
-    marginal is known exactly: `noisyseg.GaussianDeformation.marginal`.
+    Float64, of shape ``labels.shape[1:]``; all zero if all labels are empty. Counts are summed label by label: the
+    extra memory is that of the result, whatever R is. Where the label is deformed by Gaussian fields the marginal is
+    known exactly: `noisyseg.GaussianDeformation.marginal`. Book: ``def-marginal``.
 
     Examples
     --------
@@ -70,35 +56,14 @@ def marginal(labels: Array) -> Array:
     return total if is_tensor(total) else like(total, labels)
 
 
-def expected_dice(s: Array, labels: Array) -> float:
+def expected_dice(s: Array, labels: Array, *, axis: Any = None, where: Any = None) -> Scores:
     r"""Compute the mean Dice of one segmentation over finitely many labels.
 
     .. math:: E[D_L(s)] = \frac1R \sum_{k=1}^R D_{L_k}(s),\qquad D_L(s) = \frac{2 \int_\Omega s\,L}{|s|_1 + |L|_1}
 
-    Parameters
-    ----------
-    s : numpy.ndarray or torch.Tensor
-        Segmentation of 0 and 1, any shape with at least one voxel. A soft segmentation with values in [0, 1] is scored
-        by the same formula, which is one minus its soft-Dice loss.
-    labels : numpy.ndarray or torch.Tensor
-        R >= 1 labels of 0 and 1 (bool, int or float), of the kind and device of `s`, shape ``(R, *s.shape)``.
-
-    Returns
-    -------
-    float
-        In [0, 1]. Dice is 1 for an empty `s` against an empty label.
-
-    Raises
-    ------
-    ValueError
-        If `s` is empty or has a NaN or a value outside [0, 1], `labels` is not binary, or kinds, devices or shapes do
-        not fit.
-
-    Notes
-    -----
-    `noisyseg.dice` of `s` and the `marginal` of the same labels is another number; see `dice_covariance`.
-
-    Book: ``prop-weighted-mean``, ``prop-covariance`` and ``prop-overestimate`` in the chapter "Losses and metrics".
+    A soft `s` with values in [0, 1] is scored by the same formula, which is one minus its soft-Dice loss. Dice is 1 for
+    an empty `s` against an empty label. `noisyseg.dice` of `s` and the `marginal` of the same labels is another number:
+    see `dice_covariance`. Book: ``prop-weighted-mean``, ``prop-covariance``, ``prop-overestimate``.
 
     Examples
     --------
@@ -107,45 +72,27 @@ def expected_dice(s: Array, labels: Array) -> float:
     >>> expected_dice(np.array([0, 0, 0, 0]), np.array([[1, 1, 0, 0], [0, 0, 0, 0]]))
     0.5
     """
-    scores, _, _ = _scores(s, labels)
-    return math.fsum(scores) / len(scores)
+
+    def mean(s: Array, *labels: Array) -> float:
+        scores, _, _ = _scores(s, labels)
+        return math.fsum(scores) / len(scores)
+
+    return per_image(mean, axis, where, **_stack(s, labels))
 
 
-def dice_covariance(s: Array, labels: Array) -> float:
+def dice_covariance(s: Array, labels: Array, *, axis: Any = None, where: Any = None) -> Scores:
     r"""Compute by how much the Dice with the marginal exceeds the mean Dice over finitely many labels.
 
     .. math:: D_m(s) - E[D_L(s)] = \frac{\mathrm{Cov}(D_L(s), |L|_1)}{|s|_1 + |m|_1}
 
-    with m the marginal of the labels and Cov their population covariance (divided by R).
+    with m the marginal of the labels and Cov their population covariance (divided by R); `s` as in `expected_dice`. It
+    is in (-1, 5 sqrt(5) - 11], about .180 at most; in absolute value at most the mean of ``abs(|L| - |m|)`` over
+    ``2 (|s| + |m|)``; and 0 for a single label, for labels of one volume, and where `s` and all labels are empty.
 
-    Parameters
-    ----------
-    s : numpy.ndarray or torch.Tensor
-        Segmentation of 0 and 1, any shape with at least one voxel. A soft segmentation with values in [0, 1] is scored
-        by the same formula, which is one minus its soft-Dice loss.
-    labels : numpy.ndarray or torch.Tensor
-        R >= 1 labels of 0 and 1 (bool, int or float), of the kind and device of `s`, shape ``(R, *s.shape)``.
-
-    Returns
-    -------
-    float
-        In (-1, 5 sqrt(5) - 11], about .180 at most; in absolute value at most the mean of ``abs(|L| - |m|)`` over
-        ``2 (|s| + |m|)``. 0 for a single label, for labels of one volume, and where `s` and all labels are empty.
-
-    Raises
-    ------
-    ValueError
-        If `s` is empty or has a NaN or a value outside [0, 1], `labels` is not binary, or kinds, devices or shapes do
-        not fit.
-
-    Notes
-    -----
-    Computed as a covariance, not as a difference of two scores, so that small values keep their digits. Where m is
-    known exactly, ``dice(s, m) - dice_covariance(s, samples)`` estimates E[D_L(s)] with a much smaller error than the
-    mean over the samples, as long as the volume of the samples varies little.
-
-    Book: ``prop-covariance``, ``prop-slope``, ``prop-overestimate`` and ``prop-expected-optimum`` in the chapter
-    "Losses and metrics".
+    It is computed as a covariance, not as a difference of two scores, so that small values keep their digits. Where m
+    is known exactly, ``dice(s, m) - dice_covariance(s, samples)`` estimates E[D_L(s)] with a much smaller error than
+    the mean over the samples, as long as the volume of the samples varies little. Book: ``prop-covariance``,
+    ``prop-slope``, ``prop-overestimate``, ``prop-expected-optimum``.
 
     Examples
     --------
@@ -153,12 +100,16 @@ def dice_covariance(s: Array, labels: Array) -> float:
     >>> dice_covariance(s, labels)  # Dice 2/3 with the marginal, 1/2 on average
     0.16666666666666666
     """
-    scores, volumes, ones = _scores(s, labels)
-    mean = math.fsum(volumes) / len(volumes)
-    if ones + mean == 0:
-        return 0.0
-    parts = [score * (volume - mean) for score, volume in zip(scores, volumes, strict=True)]
-    return math.fsum(parts) / len(parts) / (ones + mean)
+
+    def covariance(s: Array, *labels: Array) -> float:
+        scores, volumes, ones = _scores(s, labels)
+        mean = math.fsum(volumes) / len(volumes)
+        if ones + mean == 0:
+            return 0.0
+        parts = [score * (volume - mean) for score, volume in zip(scores, volumes, strict=True)]
+        return math.fsum(parts) / len(parts) / (ones + mean)
+
+    return per_image(covariance, axis, where, **_stack(s, labels))
 
 
 def _check_stack(labels: Array) -> None:
@@ -166,27 +117,27 @@ def _check_stack(labels: Array) -> None:
         raise ValueError(f"labels: expected shape (R, *shape), R labels of one shape, got {tuple(labels.shape)}")
 
 
-def _scores(s: Array, labels: Array) -> tuple[list[float], list[float], float]:
-    """Give the Dice of s with every label, the volumes of the labels and that of s, in voxels."""
+def _stack(s: Array, labels: Array) -> dict[str, Array]:
+    """Give s and every label by name, or raise `ValueError` if they do not fit together."""
     s, labels = check_array("s", s), check_array("labels", labels)
     if tuple(labels.shape[1:]) != tuple(s.shape):
         expected = ", ".join(map(str, ("R", *s.shape)))
         raise ValueError(f"labels: expected shape (R, *s.shape), here ({expected}), got {tuple(labels.shape)}")
     check_same("s", s, "labels", labels[0])
-    shape = tuple(labels.shape)
-    s_view, views = host_view(s), host_view(labels)
-    ones = []
-    for (block,) in blocks(s_view):
-        check_unit_block("s", block, s.shape)
-        ones.append(float(block.sum()))
-    total = math.fsum(ones)
+    return {"s": s, **{f"labels[{k}]": label for k, label in enumerate(labels)}}
+
+
+def _scores(s: Array, labels: tuple[Array, ...]) -> tuple[list[float], list[float], float]:
+    """Give the Dice of s with every label, the volumes of the labels and that of s, in voxels, for one image."""
+    check_unit("s", s)
+    ones = math.fsum(float(block.sum()) for (block,) in blocks(s))
     scores, volumes = [], []
-    for view in views:
+    for k, label in enumerate(labels):
+        check_binary(f"labels[{k}]", label)
         both, volume = [], []
-        for s_block, l_block in blocks(s_view, view):
-            check_binary_block("labels", l_block, shape)
+        for s_block, l_block in blocks(s, label):
             both.append(float((s_block * l_block).sum()))
             volume.append(float(l_block.sum()))
         volumes.append(math.fsum(volume))
-        scores.append(2 * math.fsum(both) / (total + volumes[-1]) if total + volumes[-1] > 0 else 1.0)
-    return scores, volumes, total
+        scores.append(2 * math.fsum(both) / (ones + volumes[-1]) if ones + volumes[-1] > 0 else 1.0)
+    return scores, volumes, ones

@@ -17,7 +17,7 @@ import numpy as np
 
 from noisyseg._core.arrays import Array, check_label, host_view, is_tensor, like, per_axis
 from noisyseg._core.voxels import Warp, bounding_box, leaving, reached, voxel_weights, weight_matrix
-from noisyseg.fields import as_generator, check_shape, white_noise
+from noisyseg.fields import as_generator, check_shape, kronecker_factor, white_noise
 
 ROWS = 32  # rows of the first axis that the marginal computes at a time
 
@@ -29,8 +29,7 @@ class GaussianDeformation:
     .. math:: L(w) = l(w + X(w)) \text{ where } w + X(w) \in \Omega,\ 0 \text{ elsewhere}
 
     with independent centred Gaussian fields :math:`X_k` of standard deviation `a` and correlation length `b`
-    (equation 8). The label is constant on voxels and evaluated at voxel centres. Book: ``def-deformation`` in the
-    chapter "Label noise".
+    (equation 8). The label is constant on voxels and evaluated at voxel centres. Book: ``def-deformation``.
 
     Parameters
     ----------
@@ -38,11 +37,6 @@ class GaussianDeformation:
         Strength of the noise as a fraction of the image side; the paper uses 0, .01, .02, .03. At 0 nothing moves.
     b : float or one per axis
         Smoothness of the noise as a fraction of the image side, ``0.15 / sqrt(2)`` in the paper.
-
-    Raises
-    ------
-    ValueError
-        If `a` is negative or `b` not positive, or either is not finite.
 
     See Also
     --------
@@ -79,7 +73,7 @@ class GaussianDeformation:
         for an image of :math:`N_k` voxels of :math:`h_k` mm along axis k. With single numbers `a_mm` and `b_mm` the
         noise is the same in all directions of space, whatever the voxels: a displacement has the standard deviation
         `a_mm` along each axis, and displacements at points x and y of space have the correlation
-        ``exp(-|x - y|**2 / (2 * b_mm**2))``. Book: ``prop-spacing`` in the chapter "Label noise".
+        ``exp(-|x - y|**2 / (2 * b_mm**2))``. Book: ``prop-spacing``.
 
         Parameters
         ----------
@@ -96,12 +90,6 @@ class GaussianDeformation:
         -------
         GaussianDeformation
             With one `a` and one `b` per axis. It means these millimetres for labels of that shape and spacing alone.
-
-        Raises
-        ------
-        ValueError
-            If `a_mm` is negative, `b_mm` or `spacing_mm` is not positive, one of them is not finite or has neither one
-            entry nor one per axis, or `shape` is not made of positive ints.
 
         Examples
         --------
@@ -131,13 +119,10 @@ class GaussianDeformation:
         r"""Draw noisy labels (equation 18).
 
         Voxel i of the sample is the label's voxel that holds the position ``w_i + X(w_i)``, and 0 where that position
-        is outside the image. X is `gaussian_field` with the same `a`, `b` and `rng`. Book: ``def-deformation`` in the
-        chapter "Label noise".
+        is outside the image. X is `gaussian_field` with the same `a`, `b` and `rng`. Book: ``def-deformation``.
 
         Parameters
         ----------
-        label : numpy.ndarray or torch.Tensor
-            The label l: 0 and 1, any dtype, any shape with at least one voxel.
         rng : numpy.random.Generator, torch.Generator, int or None
             Source of the noise. The same int seed gives the same bits on the same machine, and the same noise for
             arrays and tensors; None gives new noise each time.
@@ -149,12 +134,6 @@ class GaussianDeformation:
         numpy.ndarray or torch.Tensor
             Of the kind, device and dtype of `label`, shape ``label.shape`` or ``(size, *label.shape)``. An empty label
             gives empty samples.
-
-        Raises
-        ------
-        ValueError
-            If `label` is empty or not binary, `a` or `b` has the wrong number of entries, `size` is not a non-negative
-            int or `rng` is none of the kinds above.
 
         Notes
         -----
@@ -187,7 +166,8 @@ class GaussianDeformation:
         if not any(sigma):
             samples[:] = view
         elif box is not None:
-            warp = Warp(view, box, sigma, b)
+            factors = [kronecker_factor(n, bk) for n, bk in zip(label.shape, b, strict=True)]
+            warp = Warp(view, box, sigma, factors)
             for sample in samples:
                 warp(white_noise(label.ndim, warp.ranks, rng), sample)
         if size is None:
@@ -201,22 +181,12 @@ class GaussianDeformation:
             - \Phi\left(\frac{j_k - i_k - 1/2}{s_k}\right)\right],\qquad s_k = a_k N_k
 
         with :math:`\Phi` the normal distribution function and the label 0 outside the image. It does not depend on `b`.
-        Book: ``thm-marginal`` and ``prop-voxels`` in the chapter "Label noise".
-
-        Parameters
-        ----------
-        label : numpy.ndarray or torch.Tensor
-            The label l: 0 and 1, any dtype, any shape with at least one voxel.
+        Book: ``thm-marginal`` and ``prop-voxels``.
 
         Returns
         -------
         numpy.ndarray or torch.Tensor
             Float64, of the kind, device and shape of `label`, in [0, 1]. All zero for an empty label.
-
-        Raises
-        ------
-        ValueError
-            If `label` is empty or not binary, or `a` has the wrong number of entries.
 
         Notes
         -----
@@ -280,22 +250,12 @@ class GaussianDeformation:
 
         so that the expected volume of a sample is ``label.sum() - volume_loss(label)``. Every voxel of the label counts
         with the probability that a displacement leads from its centre out of the image. Book: ``thm-volume-loss`` and
-        ``prop-voxel-volume`` in the chapter "Label noise"; ``cor-crossing`` for labels that run through the image.
-
-        Parameters
-        ----------
-        label : numpy.ndarray or torch.Tensor
-            The label l: 0 and 1, any dtype, any shape with at least one voxel.
+        ``prop-voxel-volume``; ``cor-crossing`` for labels that run through the image.
 
         Returns
         -------
         float
             In voxels, at least 0; 0 for an empty label and for a = 0.
-
-        Raises
-        ------
-        ValueError
-            If `label` is empty or not binary, or `a` has the wrong number of entries.
 
         Examples
         --------

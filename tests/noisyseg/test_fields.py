@@ -1,18 +1,16 @@
-import importlib.util
 import itertools
-import json
 
 import numpy as np
-import pandas as pd
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from kinds import needs_torch, torch
 from scipy.ndimage import gaussian_filter1d
 from scipy.stats import norm, poisson
 
 from noisyseg import gaussian_field
-from noisyseg.fields import border_rms, contract, covariance, kronecker_factor, smoothing_kernel
+from noisyseg._core.voxels import contract
+from noisyseg.fields import border_rms, covariance, kronecker_factor, smoothing_kernel
 
 B = 0.15 / np.sqrt(2)
 
@@ -163,6 +161,7 @@ def test_same_seed_same_bits():
     assert (gaussian_field((9, 10, 11), 0.02, B, generator) != first).any()
 
 
+@needs_torch
 def test_torch_generator_gives_a_tensor():
     draws = [gaussian_field((9, 10), (0.02, 0.0), B, torch.Generator().manual_seed(5)) for _ in range(2)]
     assert isinstance(draws[0], torch.Tensor)
@@ -302,82 +301,3 @@ def test_padding_with_the_nearest_voxel_grows_with_the_resolution():
         assert (made**2 >= np.sqrt(2 * np.pi) * B * size * outside**2 * 0.99 - 1e-6).all()
         rms.append(made[0])
     assert rms[0] > 2 and rms[1] > 1.7 * rms[0] and rms[2] > 1.7 * rms[1]
-
-
-@pytest.fixture(scope="module")
-def measured(root):
-    """The committed table of `benchmarks/covariance.py`, and what it was made with."""
-    folder = root / "results" / "benchmarks"
-    about = json.loads((folder / "covariance_provenance.json").read_text(encoding="utf-8"))
-    return pd.read_csv(folder / "covariance.csv"), about
-
-
-def z_scores(table, method, quantity, expected, place=None):
-    """Distance from `expected`, a function of the distance, in standard errors; every row is found."""
-    rows = table[(table.method == method) & (table.quantity == quantity)]
-    rows = rows if place is None else rows[rows.place == place]
-    assert len(rows) and (rows.standard_error > 0).all()
-    return abs(rows.value - expected(rows.distance.to_numpy())) / rows.standard_error
-
-
-PLACES = ("middle", "inward from a face", "along a face")
-
-
-@pytest.mark.statement("thm-kronecker")
-@pytest.mark.parametrize("method", ["noisyseg", "GSTools"])
-def test_measured_covariance_is_that_of_the_model(measured, method):
-    table, about = measured
-
-    def kernel(r):
-        return covariance(np.zeros((1, 1)), r[:, None], 1.0, about["b"])
-
-    for place in PLACES:
-        assert z_scores(table, method, "covariance", kernel, place).max() < 4
-    assert z_scores(table, method, "sd", np.ones_like).max() < 4
-    assert z_scores(table, method, "correlation of components", np.zeros_like).max() < 4
-    assert z_scores(table, method, "excess kurtosis", np.zeros_like).max() < 4
-
-
-@pytest.mark.statement("prop-border")
-@pytest.mark.parametrize("method", ["Listing 2", "MONAI"])
-def test_measured_covariance_of_filtered_noise(measured, method):
-    """The profile of the zero-padded filter, in the table's own standard errors; and far from the model's."""
-    table, about = measured
-    (size, *_), b = about["shape"], about["b"]
-    made = filter_matrix(size, b, "constant")
-    profile = np.sqrt(np.diag(made @ made.T))
-
-    def rms(d):
-        return profile[np.rint(d * size - 0.5).astype(int)]
-
-    assert z_scores(table, method, "sd", rms, "line").max() < 4
-    assert z_scores(table, method, "sd", np.ones_like, "line").max() > 20
-    for power, place in ((2, "edge"), (3, "corner")):
-        assert z_scores(table, method, "sd", lambda d, p=power: rms(d) ** p, place).max() < 4
-    assert z_scores(table, method, "covariance", lambda r: np.exp(-((r / b) ** 2) / 2), "middle").max() < 4
-    assert z_scores(table, method, "covariance", lambda r: np.exp(-((r / b) ** 2) / 2), "along a face").max() > 20
-
-
-def test_measured_tails_of_spline_fields(measured):
-    """Few uniform control points make a displacement: tails lighter than normal; locked borders stand nearly still."""
-    table, _ = measured
-    rows = table[table.quantity == "excess kurtosis"].set_index("method")
-    assert (rows.value + 5 * rows.standard_error < 0).to_dict() == {m: m.startswith("TorchIO") for m in rows.index}
-    corner = table[(table.quantity == "sd") & (table.place == "corner")].set_index("method").value
-    assert corner["TorchIO, locked borders"] < 0.3 < 0.9 < corner["TorchIO"]
-
-
-def test_measured_rows_of_the_package_come_from_this_code(measured, root):
-    """The script, run again with the stored seed and number of draws, gives the rows of the table."""
-    table, about = measured
-    spec = importlib.util.spec_from_file_location("covariance_benchmark", root / "benchmarks" / "covariance.py")
-    assert spec is not None and spec.loader is not None
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
-    assert about["shape"] == [script.N] * 3 and (about["a"], about["b"]) == (script.A, script.B)
-    assert set(about["draws"]) == set(table.method) == set(script.METHODS)
-    rows = script.measure(script.package(about["seed"]), about["draws"]["noisyseg"])
-    stored = table[table.method == "noisyseg"]
-    assert [row[:2] for row in rows] == list(zip(stored.quantity, stored.place, strict=True))
-    for position, column in ((2, "distance"), (3, "value"), (4, "standard_error")):
-        np.testing.assert_allclose([row[position] for row in rows], stored[column], rtol=0, atol=2e-6)

@@ -3,10 +3,10 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from kinds import KINDS, both, needs_torch, torch
 
 from noisyseg import accuracy, dice, dice_threshold, optimal_accuracy, optimal_dice
 from noisyseg.linear_fractional import (
@@ -254,7 +254,7 @@ def test_f_beta_against_sorting(size, beta):
     psi = np.sort(m)[::-1].astype(np.longdouble)
     expected = float((np.cumsum(psi) / (np.arange(1, size + 1) + np.longdouble(beta) ** 2 * psi.sum())).max())
     assert f_beta_threshold(m, beta) == pytest.approx(expected, rel=1e-15 * (1 + beta**-2), abs=0)
-    assert tversky_threshold(torch.from_numpy(m), 1, beta**2) == f_beta_threshold(m, beta)
+    assert all(tversky_threshold(x, 1, beta**2) == f_beta_threshold(m, beta) for x in both(m))
 
 
 RULES = [
@@ -279,7 +279,7 @@ def test_kind_layout_and_order_do_not_matter(rule, dtype):
     for view in views:
         exact = np.ascontiguousarray(view(m)).astype(np.float64)
         expected = rule(exact)
-        images = [view(m)] if dtype == ">f4" else [view(m), view(torch.from_numpy(m))]
+        images = [view(x) for x in ([m] if dtype == ">f4" else both(m))]
         for x in images:
             found = rule(x)
             if isinstance(expected, np.ndarray):
@@ -296,7 +296,7 @@ def test_kind_layout_and_order_do_not_matter(rule, dtype):
         assert moved == pytest.approx(expected, abs=1e-15)
 
 
-@pytest.mark.parametrize("kind", [np.asarray, torch.from_numpy])
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("dtype", [bool, np.uint8, np.float16])
 def test_a_label_is_its_own_optimum(kind, dtype):
     label = kind((np.arange(24).reshape(2, 3, 4) % 5 == 0).astype(dtype))
@@ -307,6 +307,7 @@ def test_a_label_is_its_own_optimum(kind, dtype):
     assert linear_fractional_optimum(label, *METRICS["Jaccard"]) == (1.0, 0.5)
 
 
+@needs_torch
 def test_gradients_and_bfloat16():
     m = torch.rand(30, generator=torch.Generator().manual_seed(1)).to(torch.bfloat16).requires_grad_()
     exact = m.detach().double().numpy()
@@ -317,7 +318,7 @@ def test_gradients_and_bfloat16():
     assert (best, t) == pytest.approx(linear_fractional_optimum(exact, *METRICS["F_2"]), abs=1e-15)
 
 
-@pytest.mark.parametrize("kind", [np.asarray, torch.from_numpy])
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize(
     ("m", "found"),

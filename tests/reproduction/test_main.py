@@ -282,13 +282,17 @@ def test_a_folder_that_is_no_book_is_left_alone(capsys, tmp_path):
     assert (tmp_path / "thesis.tex").read_text() == "years of work"
 
 
+CHAPTERS = ("notebooks/a.ipynb", "notebooks/your_run.ipynb")
+STORED = "\n".join(f"stored {chapter}" for chapter in CHAPTERS)
+
+
 @pytest.fixture
 def small_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project with one chapter and one notebook, and a build that only copies: the staging is what is tested."""
     root = tmp_path / "root"
     for folder in ("workflow/presets", "book", "notebooks/templates", "notebooks/.ipynb_checkpoints"):
         (root / folder).mkdir(parents=True)
-    for name in ("_config.yml", "_toc.yml", "book/index.md", "notebooks/a.ipynb", "notebooks/templates/t.ipynb"):
+    for name in ("_config.yml", "_toc.yml", "book/index.md", "notebooks/templates/t.ipynb", *CHAPTERS):
         (root / name).write_text(f"stored {name}")
     monkeypatch.setenv("NOISYSEG_ROOT", str(root))
     return root
@@ -308,15 +312,16 @@ def fake_call(fail: str = ""):
             html = work / "_build" / "html"
             html.mkdir(parents=True)
             for name in ("index.html", "objects.inv"):
-                (html / name).write_text((stage / "notebooks" / "a.ipynb").read_text())
+                (html / name).write_text("\n".join((stage / chapter).read_text() for chapter in CHAPTERS))
             assert "-W" in command and "-n" in command
             assert sorted(p.name for p in stage.iterdir()) == ["_config.yml", "_toc.yml", "book", "notebooks"]
-            assert [p.name for p in (stage / "notebooks").iterdir()] == ["a.ipynb"]
+            assert sorted(p.name for p in (stage / "notebooks").iterdir()) == ["a.ipynb", "your_run.ipynb"]
 
     return call, calls
 
 
-def test_the_book_is_built_in_a_copy(small_root, tmp_path, monkeypatch):
+def test_the_book_is_built_in_a_copy(small_root, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("NOISYSEG_RESULTS", "of another run")
     call, calls = fake_call()
     monkeypatch.setattr(book, "_call", call)
     # What lies beside the pages is the person's own, whatever it is called.
@@ -324,19 +329,27 @@ def test_the_book_is_built_in_a_copy(small_root, tmp_path, monkeypatch):
     (tmp_path / "out" / "work" / "thesis.tex").write_text("years of work")
     before = {path: path.read_text() for path in small_root.rglob("*") if path.is_file()}
     page = book.build_book(tmp_path / "out" / "html")
-    assert page == tmp_path / "out" / "html" / "index.html" and page.read_text() == "stored notebooks/a.ipynb"
-    assert calls == [("book", os.environ.get("NOISYSEG_RESULTS"), small_root)]
-    # With results the notebooks are executed, and only in the copy; an earlier build is replaced.
+    assert page == tmp_path / "out" / "html" / "index.html" and page.read_text() == STORED
+    assert calls == [("book", None, small_root)]
+    # With results the page of the run is executed, and only in the copy; an earlier build is replaced.
     (tmp_path / "results").mkdir()
-    assert book.build_book(tmp_path / "out" / "html", tmp_path / "results").read_text() == "executed"
-    assert [what for what, *_ in calls[1:]] == ["notebook a.ipynb", "book"]
+    assert (
+        book.build_book(tmp_path / "out" / "html", tmp_path / "results").read_text()
+        == "stored notebooks/a.ipynb\nexecuted"
+    )
+    assert [what for what, *_ in calls[1:]] == ["notebook your_run.ipynb", "book"]
     assert {results for _, results, _ in calls[1:]} == {str(tmp_path / "results")}
     assert {path: path.read_text() for path in small_root.rglob("*") if path.is_file()} == before
     assert (tmp_path / "out" / "work" / "thesis.tex").read_text() == "years of work"
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"html", "work", ".html.lock"}
+    assert capsys.readouterr().out.splitlines()[-3:] == [
+        "book: executing your_run.ipynb with your results",
+        "book: building the pages, about half a minute",
+        "book: done in 0 s",
+    ]
 
 
-@pytest.mark.parametrize("step", ["notebook a.ipynb", "book"])
+@pytest.mark.parametrize("step", ["notebook your_run.ipynb", "book"])
 def test_a_build_that_fails_leaves_the_last_one(step, small_root, tmp_path, monkeypatch):
     monkeypatch.setattr(book, "_call", fake_call()[0])
     page = book.build_book(tmp_path / "out" / "html")
@@ -344,7 +357,7 @@ def test_a_build_that_fails_leaves_the_last_one(step, small_root, tmp_path, monk
     (tmp_path / "results").mkdir()
     with pytest.raises(batch.BatchError, match=f"{step} failed"):
         book.build_book(tmp_path / "out" / "html", tmp_path / "results")
-    assert page.read_text() == "stored notebooks/a.ipynb"
+    assert page.read_text() == STORED
 
 
 def test_a_failing_step_shows_its_last_lines(tmp_path, capfd):

@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from noisyseg._core import refusals
+
 # Elements per block: small enough for the second-level cache in float64, large enough to hide Python's overhead.
 BLOCK = 1 << 15
 DEVICE_BLOCK = 1 << 24  # on an accelerator a block has to hide a kernel launch instead
@@ -50,10 +52,14 @@ def like(result: np.ndarray, x: Array) -> Array:
 
 def check_array(name: str, x: Array) -> Array:
     """Give `x` as a real array or tensor with at least one axis and one element, or raise `ValueError`."""
+    if type(x) is np.ndarray and x.ndim and x.size and x.dtype.kind in "biuf":
+        return x
     if is_tensor(x):
         real = not x.is_complex()
         dtype = x.dtype
     else:
+        if isinstance(x, np.ma.MaskedArray):
+            raise ValueError(refusals.masked(name))
         try:
             x = np.asarray(x)
         except ValueError as error:
@@ -93,6 +99,12 @@ def blocks(*arrays: Array) -> Iterator[tuple[Array, ...]]:
         for start in range(0, flat[0].numel(), DEVICE_BLOCK):
             yield tuple(x[start : start + DEVICE_BLOCK].double() for x in flat)
         return
+    c_order = all([x.flags.c_contiguous for x in arrays])
+    if c_order or all([x.flags.f_contiguous for x in arrays]):  # the iterator's blocks below, without its overhead
+        flat = [x.ravel(order="C" if c_order else "F") for x in arrays]
+        for start in range(0, flat[0].size, BLOCK):
+            yield tuple(x[start : start + BLOCK].astype(np.float64, copy=False) for x in flat)
+        return
     iterator = np.nditer(
         list(arrays),
         flags=["external_loop", "buffered"],
@@ -105,34 +117,69 @@ def blocks(*arrays: Array) -> Iterator[tuple[Array, ...]]:
         yield item if isinstance(item, tuple) else (item,)
 
 
-def check_unit_block(name: str, block: Array, shape: Sequence[int]) -> None:
-    """Raise `ValueError` if a block of array `name` holds a NaN or a value outside [0, 1]."""
+# The unsigned type of a float's bits, and the bits of 1. Non-negative floats are ordered as their bits are, and NaN and
+# negative numbers have larger bits than 1: one integer maximum checks an array.
+PATTERNS = {
+    np.dtype(np.float16): (np.dtype(np.uint16), 0x3C00),
+    np.dtype(np.float32): (np.dtype(np.uint32), 0x3F800000),
+    np.dtype(np.float64): (np.dtype(np.uint64), 0x3FF0000000000000),
+}
+
+
+def check_unit(name: str, x: Array) -> None:
+    """Raise `ValueError` if an array holds a NaN or a value outside [0, 1]; it says how many and what to do."""
+    if not is_tensor(x):
+        if x.dtype.kind == "b":
+            return
+        if x.dtype in PATTERNS and x.flags.forc:
+            pattern, one = PATTERNS[x.dtype]
+            if np.maximum.reduce(x.ravel(order="K").view(pattern)) <= one:
+                return
+    check_unit_block(name, x, x.shape)
+
+
+def check_unit_block(name: str, block: Array, shape: Sequence[int], whole: Array | None = None) -> None:
+    """Raise `ValueError` if a block of array `name` holds a NaN or a value outside [0, 1].
+
+    The message is about `whole`, if that is given, and otherwise about the block.
+    """
     low, high = float(block.min()), float(block.max())  # either is NaN where the block holds one
-    if low >= 0.0 and high <= 1.0:
+    if not (low >= 0.0 and high <= 1.0):
+        whole = host_view(block if whole is None else whole)
+        raise ValueError(refusals.outside_unit(name, shape, (x for (x,) in blocks(whole))))
+
+
+def is_binary(block: Array) -> bool:
+    """Whether a block holds 0 and 1 only."""
+    if not is_tensor(block):
+        if block.dtype.kind == "b":
+            return True
+        return np.count_nonzero(block) == np.count_nonzero(block == 1)
+    return not bool(((block != 0) & (block != 1)).any())
+
+
+def check_binary_block(name: str, block: Array, shape: Sequence[int], whole: Array | None = None) -> None:
+    """Raise `ValueError` if a block of array `name` holds anything but 0 and 1; `whole` as in `check_unit_block`."""
+    if not is_binary(block):
+        whole = host_view(block if whole is None else whole)
+        raise ValueError(refusals.not_binary(name, shape, (x for (x,) in blocks(whole))))
+
+
+def check_binary(name: str, x: Array) -> None:
+    """Raise `ValueError` if an array holds anything but 0 and 1; it says how many and what to do."""
+    if is_tensor(x):
+        if x.dtype is sys.modules["torch"].bool:
+            return
+    elif x.dtype.kind == "b" or (x.dtype.kind in "iu" and x.min() >= 0 and x.max() <= 1):
         return
-    value = low if not low >= 0.0 else high
-    raise ValueError(f"{name} (shape {tuple(shape)}): expected values in [0, 1], found {value!r}")
-
-
-def check_binary_block(name: str, block: Array, shape: Sequence[int]) -> None:
-    """Raise `ValueError` if a block of array `name` holds anything but 0 and 1."""
-    wrong = (block != 0) & (block != 1)
-    if bool(wrong.any()):
-        raise ValueError(
-            f"{name} (shape {tuple(shape)}): expected a binary array of 0 and 1, found {float(block[wrong][0])!r}"
-        )
+    for (block,) in blocks(x):
+        check_binary_block(name, block, x.shape, x)
 
 
 def check_label(name: str, label: Array) -> Array:
     """Give `label` as an array, or raise `ValueError` unless it is non-empty and holds 0 and 1 only."""
     label = check_array(name, label)
-    view = host_view(label)
-    if "bool" in str(view.dtype):
-        return label
-    if not is_tensor(view) and view.dtype.kind in "iu" and view.min() >= 0 and view.max() <= 1:
-        return label
-    for (block,) in blocks(view):
-        check_binary_block(name, block, label.shape)
+    check_binary(name, host_view(label))
     return label
 
 

@@ -14,28 +14,70 @@ from functools import lru_cache
 
 import numpy as np
 
-from noisyseg._core.arrays import DEVICE_BLOCK, Array, check_unit_block, host_view, is_tensor
-from noisyseg._core.walk import at_least, checked_blocks, walk
+from noisyseg._core.arrays import DEVICE_BLOCK, PATTERNS, Array, check_unit, check_unit_block, is_tensor
+from noisyseg._core.levels import at_least
+from noisyseg._core.walk import SHARED, checked_blocks, walk
 
-SAMPLE = 1 << 14  # voxels looked at to guess t*
+SMALL = 1 << 19  # voxels of an image that is searched in a float64 copy: up to 80^3
+FEW = 1 << 12  # values that are picked however many of them are wanted
+SAMPLE = 1 << 12  # voxels of a larger one that are looked at to guess t*; four times as many where they cost little
 
 
-def supremum(m: Array, weight: float = 1.0) -> float:
-    """Compute sup_s int(s m) / (|s| + weight |m|) for a checked array, refusing NaN and values outside [0, 1].
+def supremum(view: Array, weight: float = 1.0) -> float:
+    """Compute sup_s int(s m) / (|s| + weight |m|) for an array or a device tensor, refusing values outside [0, 1].
 
     1 / (1 + weight) for an all-zero array: the empty mask is then perfect. `weight` is positive.
     """
-    view = host_view(m)
     if is_tensor(view):
         return _on_device(view, weight)
     if view.dtype.kind != "f":  # a label: its own mask is perfect, also when it is empty
-        check_unit_block("m", view, view.shape)
+        check_unit("m", view)
         return 1 / (1 + weight)
     if view.dtype.itemsize > 8:
         view = view.astype(np.float64)
+    if view.size <= SMALL >> 2 * (view.dtype.itemsize == 2):
+        return _shrinking(view, weight)
     if view.dtype.itemsize == 2:
         return _by_histogram(view, weight)
     return _by_window(view, weight)
+
+
+def _shrinking(m: np.ndarray, weight: float) -> float:
+    """Search a small image by Newton's steps from below, each among the voxels that the last one left."""
+    flat = m.ravel(order="K")
+    if not flat.dtype.isnative:
+        flat = flat.astype(flat.dtype.newbyteorder("="))
+    pattern, one = PATTERNS[flat.dtype]
+    if np.maximum.reduce(flat.view(pattern)) > one:
+        check_unit_block("m", m, m.shape)
+        flat = abs(flat)  # what is left is -0.0
+    x = flat.astype(np.float64, copy=False)
+    total = float(np.add.reduce(x))
+    top = 1 / (1 + weight)
+    if total == 0.0:
+        return top
+    soft = weight * total
+    count = x.size
+    t = total / (count + soft)
+    while True:
+        chosen = x >= t
+        left = int(np.count_nonzero(chosen))
+        if left == count:  # no voxel is lost any more
+            break
+        count = left
+        if 16 * count <= x.size:
+            x = x[chosen]
+        elif 4 * count <= x.size or x.size <= FEW:  # slower for few of them, faster for many
+            x = x.compress(chosen)
+        kept = x
+        if x.size > count:  # many are left: setting the others to 0 costs less than picking these
+            kept = chosen.astype(np.float64)
+            kept *= x
+        step = float(np.add.reduce(kept)) / (count + soft)
+        if step <= t:
+            break
+        t = step
+    return _settled(t, m, top)
 
 
 def _by_histogram(m: np.ndarray, weight: float) -> float:
@@ -50,20 +92,18 @@ def _by_histogram(m: np.ndarray, weight: float) -> float:
     return min(top, float((sums / (below + weight * sums[-1])).max())) if sums[-1] > 0 else top
 
 
-@lru_cache(maxsize=1)
-def _places() -> np.ndarray:
-    """Give the places of the sample, one at random in each of SAMPLE equal parts: even, and in step with no axis."""
-    return (np.arange(SAMPLE) + np.random.default_rng(0).random(SAMPLE)) / SAMPLE
+@lru_cache(maxsize=2)
+def _places(count: int) -> np.ndarray:
+    """Give the places of a sample, one at random in each of `count` equal parts: even, and in step with no axis."""
+    return (np.arange(count) + np.random.default_rng(0).random(count)) / count
 
 
 def _guess(m: np.ndarray, weight: float) -> tuple[float, float]:
     """Guess a window that holds t*, from a sample of the voxels: its own threshold and four standard errors."""
     limit = _short(1.5 / (1 + weight))  # t* is below it
-    if m.size <= 4 * SAMPLE:
-        return 0.0, limit  # small: hold every value that matters
-    index = (_places() * m.size).astype(np.int64)
-    x = (m.ravel(order="K") if m.flags.forc else m).flat[index].astype(np.float64)
-    x = np.sort(x[(x >= 0) & (x <= 1)])[::-1]  # wrong values are reported by the walk
+    index = (_places(SAMPLE if m.size < SHARED else 4 * SAMPLE) * m.size).astype(np.int64)
+    x = m.ravel(order="K").take(index) if m.flags.forc else m.flat[index]
+    x = np.sort(x[(x >= 0) & (x <= 1)])[::-1].astype(np.float64)  # wrong values are reported by the walk
     total = weight * x.sum()
     if not total > 0:
         return 0.25, 0.25

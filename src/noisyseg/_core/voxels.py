@@ -14,7 +14,6 @@ from itertools import pairwise
 import numpy as np
 
 from noisyseg._core.arrays import Array, is_tensor
-from noisyseg.fields import contract, kronecker_factor
 
 SLAB = 1 << 16  # voxels whose field is computed at a time
 TOGETHER = 4  # slabs deformed in one step: fewer steps, and their positions still fit the caches
@@ -62,6 +61,33 @@ def leaving(size: int, s: float) -> np.ndarray:
     return tail + tail[::-1]
 
 
+def contract(z: Array, factors: Sequence[Array], rows: slice = slice(None)) -> Array:
+    """Multiply `z` by the factors of every axis but the last, for some rows of the first axis.
+
+    Parameters
+    ----------
+    z : array of shape (n, r_1, ..., r_d)
+        White noise, possibly scaled.
+    factors : sequence of d arrays of shape (N_k, r_k)
+        Of the same kind, device and dtype as `z`.
+    rows : slice
+        Which rows of the first axis to compute; without meaning for d = 1.
+
+    Returns
+    -------
+    array of shape (n, lines, r_d)
+        The field along line ``i`` is the product of row ``i`` and the transposed last factor.
+    """
+    n, d = z.shape[0], len(factors)
+    x = z
+    batch = n
+    for k in range(d - 1):
+        factor = factors[k][rows] if k == 0 else factors[k]
+        x = factor @ x.reshape(batch, factor.shape[1], -1)
+        batch *= factor.shape[0]
+    return x.reshape(n, -1, factors[-1].shape[1])
+
+
 def bounding_box(label: Array) -> tuple[slice, ...] | None:
     """Find the smallest box that holds all of the label's foreground; None if there is none."""
     box: list[slice] = []
@@ -97,11 +123,12 @@ class Warp:
     where the label is 0 like everywhere outside the box, so clipping changes nothing and every look-up is valid.
     """
 
-    def __init__(self, label: Array, box: Sequence[slice], sigma: Sequence[float], b: Sequence[float]) -> None:
+    def __init__(
+        self, label: Array, box: Sequence[slice], sigma: Sequence[float], factors: Sequence[np.ndarray]
+    ) -> None:
         self.shape = tuple(label.shape)
-        exact = [kronecker_factor(n, bk) for n, bk in zip(self.shape, b, strict=True)]
-        self.ranks = [f.shape[1] for f in exact]
-        self.factors: list[Array] = [f.astype(np.float32) for f in exact]
+        self.ranks = [f.shape[1] for f in factors]
+        self.factors: list[Array] = [f.astype(np.float32) for f in factors]
         self.inner = [inside.stop - inside.start for inside in box]
         sizes = [n + 2 for n in self.inner]
         self.strides = [math.prod(sizes[k + 1 :]) for k in range(len(sizes))]

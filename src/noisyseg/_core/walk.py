@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from noisyseg._core.arrays import check_unit_block
+from noisyseg._core.arrays import PATTERNS, check_unit_block
+from noisyseg._core.levels import at_least
 
 BLOCK = 1 << 18  # voxels per block: few enough for the caches, many enough to hide the interpreter
 CHUNK = 8 * BLOCK  # voxels that one thread sums at a time while others look at blocks
@@ -35,32 +36,16 @@ def native_blocks(m: np.ndarray) -> Iterator[Any]:
         )
 
 
-def _pattern(dtype: np.dtype) -> tuple[np.dtype, int]:
-    """Give the unsigned type of a float's bits, and the bits of 1.
-
-    Non-negative floats are ordered as their bit patterns are, and NaN and negative numbers have larger patterns than 1:
-    one integer maximum checks a block.
-    """
-    pattern = np.dtype(f"u{dtype.itemsize}")
-    return pattern, int(np.ones(1, dtype=dtype.newbyteorder("=")).view(pattern)[0])
-
-
 def checked_blocks(m: np.ndarray) -> Iterator[tuple[np.ndarray, int]]:
     """Give (values, largest bit pattern) of every block, or raise `ValueError` for a NaN or a value outside [0, 1]."""
-    pattern, one = _pattern(m.dtype)
+    pattern, one = PATTERNS[m.dtype.newbyteorder("=")]
     for values in native_blocks(m):
         top = int(values.view(pattern).max())
         if top > one:
-            check_unit_block("m", values, m.shape)
+            check_unit_block("m", values, m.shape, m)
             values = abs(values)  # what is left is -0.0
             top = int(values.view(pattern).max())
         yield values, top
-
-
-def at_least(t: float, dtype: np.dtype) -> np.ndarray:
-    """Give the smallest number of the dtype that is at least t, so that comparing with it compares with t."""
-    level = np.asarray(t, dtype=dtype.newbyteorder("="))
-    return level if float(level) >= t else np.nextafter(level, np.ones_like(level))
 
 
 def _sum(values: np.ndarray) -> float:
@@ -81,7 +66,7 @@ class _Tail:
 
     def __init__(self, m: np.ndarray, low: float, high: float, limit: int) -> None:
         self.low, self.high, self.limit = at_least(low, m.dtype), at_least(high, m.dtype), limit
-        self.pattern, _ = _pattern(m.dtype)
+        self.pattern, _ = PATTERNS[m.dtype.newbyteorder("=")]
         self.size = min(BLOCK, m.size)
         self.above, self.inside = np.empty(self.size, bool), np.empty(self.size, bool)
         self.sums: list[float] = []
@@ -143,7 +128,7 @@ def _together(flat: np.ndarray, tails: list[_Tail]) -> list[float] | None:
     begin with the blocks; each goes on with what is left. Threads that all take short steps wait for each other more
     than they gain.
     """
-    pattern, one = _pattern(flat.dtype)
+    pattern, one = PATTERNS[flat.dtype]
     # `next` of one iterator: every piece goes to one thread.
     chunks, blocks = iter(range(0, flat.size, CHUNK)), iter(range(0, flat.size, BLOCK))
     totals: list[float] = []
