@@ -44,7 +44,7 @@ LAYOUT = """
     src/reproduction/scoring/rules.py src/reproduction/runs/run.py src/reproduction/report/readme.py
     data_scripts/hippocampus.py data_scripts/phantoms.py data_scripts/totalsegmentator.py
     workflow/Snakefile workflow/profiles/local workflow/profiles/gpus workflow/profiles/slurm
-    workflow/profiles/kubernetes workflow/slurm_on_this_machine workflow/presets/smoke.yaml workflow/presets/quick.yaml
+    tests/slurm_on_this_machine workflow/presets/smoke.yaml workflow/presets/quick.yaml
     workflow/presets/hippocampus.yaml workflow/presets/phantoms.yaml workflow/presets/paper.yaml
     results/hippocampus results/phantoms results/quick results/paper/table1.csv benchmarks/run.py
 """.split()

@@ -1,4 +1,4 @@
-"""The whole line on real MRI: data script, runs, cells, tables, book; once more; and after every kind of kill -9."""
+"""The whole line on real MRI: data script, runs, tables, book; once more; and after every kind of kill -9."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.slow
 
 
 def stamps(folder: Path) -> dict[str, int]:
-    """Times of everything that a run, a cell or the tables write."""
+    """Times of everything that a run or the tables write."""
     return {str(path): path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
 
 
@@ -64,7 +64,6 @@ def test_from_data_script_to_tables(smoke):
         metrics = json.loads((folder / config.folder / "metrics.json").read_text())
         assert metrics["config_hash"] == config.hash and (metrics["train_cases"], metrics["test_cases"]) == (8, 4)
         assert (folder / config.folder / "run.ipynb").is_file()
-    assert (folder / "cells" / "hippocampus-a0.020.ipynb").is_file()
     tables = folder / "results" / "smoke"
     assert {path.name for path in tables.iterdir()} == {*(f"{part}.csv" for part in PARTS), "provenance.json"}
     # The tables show what the runs produced, case by case, under every rule.
@@ -88,18 +87,41 @@ def test_the_terminal_shows_what_a_person_wants(smoke, monkeypatch):
     lines = (smoke.data.parent / "output.txt").read_text().splitlines()
     assert lines[0].startswith("smoke: 2 runs, 0 done; ")
     run = "hippocampus-a0.020-ce-fold0-unet: "
-    for expected in ("hippocampus: 260 of 260 cases", f"{run}epoch 2/2", f"{run}done, ", "6 of 6 steps done"):
+    for expected in ("hippocampus: 260 of 260 cases", f"{run}epoch 2/2", f"{run}done, "):
         assert any(line.startswith(expected) for line in lines), expected
     (row,) = printed_table(smoke, monkeypatch).to_numpy().tolist()
     assert any(line.split()[-4:] == [f"{value:.4f}" for value in row] for line in lines)
     assert lines[-1] == f"tables: {smoke.runs / 'smoke' / 'results' / 'smoke'}"
-    chatter = ("Building DAG", "Select jobs", "Provided cores", "jobid", "rule ", "ERROR", "Warning", "Traceback")
+    for step in (
+        r"data below ",
+        r"tables$",
+        r"smoke is complete$",
+        r"run 2 of 2: hippocampus, a = 0\.02, (ce|sd), fold 0$",
+    ):
+        assert any(re.match(rf"\[[^]]+\] {step}", line) for line in lines), step
+    chatter = (
+        "Building DAG",
+        "Select jobs",
+        "Provided cores",
+        "jobid",
+        "rule ",
+        "Error",
+        "Warning",
+        "Traceback",
+        "host:",
+        "Nothing to be done",
+    )
     assert not [line for line in lines if any(word in line for word in chatter)]
 
 
 def test_the_second_call_makes_nothing_anew(again):
     output, written, _ = again
-    assert "smoke: 2 runs, 2 done" in output and ": epoch" not in output and "steps done" not in output
+    assert (
+        "smoke: 2 runs, 2 done" in output
+        and ": epoch" not in output
+        and "] run " not in output
+        and "] tables" not in output
+    )
     assert not [name for name in written if ".snakemake" not in name and not name.endswith(".lock")]
 
 
@@ -230,7 +252,8 @@ def test_kill_single_processes_in_the_middle(killed, reference):
     assert process.wait(WAIT_S) == 1
     output = killed.shown()
     assert "failed: run -> hippocampus-a0.020-ce-fold0-unet" in output
-    assert output.splitlines()[-1].startswith("reproduction: preset middle did not finish: see the lines above")
+    last = "reproduction: preset middle did not finish: failed: run -> hippocampus-a0.020-ce-fold0-unet"
+    assert output.splitlines()[-1].startswith(last)
     assert "hippocampus-a0.020-sd-fold0-unet: done" in output
     # Snakemake: the run that it had started goes on without it; its successor waits for the run's lock.
     process = killed.start("--no-book")
