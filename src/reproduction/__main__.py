@@ -76,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     notebooks.add_argument("files", nargs="*", metavar="FILE", help="notebooks (all of notebooks/)")
 
     book = add("book", "build the book", preset=False)
-    book.add_argument("--results", help="show the tables in this folder first: executes the notebooks in a copy")
+    book.add_argument("--results", help="tables of a run: the page Your run then shows them")
     book.add_argument("--html", default="_build/html", help="where the book is built (%(default)s)")
     return parser
 
