@@ -2,7 +2,7 @@
 
 ``results/<preset>/`` holds ``cases.csv`` (a row for every test case and method), ``summary.csv`` (means with
 intervals), ``differences.csv`` (paired differences with intervals), ``history.csv`` (training curves) and
-``provenance.json``. Tables may lack the methods and columns that came later (other rules than the paper's, several seeds).
+``provenance.json``. Tables may lack the methods and columns that came later (other rules, several seeds).
 """
 
 from __future__ import annotations
