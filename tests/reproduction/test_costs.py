@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -92,7 +91,7 @@ def test_projection_by_hand():
     steps = 8 * 15 * (80 + 40 + 20)
     assert projected_hours(preset, 0.5, cases) == pytest.approx(steps * 0.5 / 3600)
     assert projected_hours(preset, 1.0, cases) == pytest.approx(2 * projected_hours(preset, 0.5, cases))
-    batches = replace(preset, values={**preset.values, "batch_size": 16})
+    batches = preset.model_copy(update={"values": {**preset.values, "batch_size": 16}})
     assert projected_hours(batches, 0.5, cases) == pytest.approx(8 * 15 * (5 + 3 + 2) * 0.5 / 3600)
 
 
