@@ -22,7 +22,9 @@ LOOPBACK = ("127.", "::1", "localhost")
 
 settings.register_profile("default", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
-settings.load_profile("ci" if os.environ.get("CI") else "default")
+# For the library's tests once more, on other versions of Python and of what it needs (test_wheel.py).
+settings.register_profile("again", deadline=None, derandomize=True, max_examples=10)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "default"))
 
 
 def lacking(message: str) -> NoReturn:
@@ -37,6 +39,12 @@ def require_folder(folder: Path, shown: str) -> Path:
     if folder.is_dir():
         return folder
     lacking(f"no real data: expected the folder {shown} beside the repository")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the files with slow tests first: they are handed out whole, and the last one is then a short one."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture(scope="session")

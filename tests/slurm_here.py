@@ -1,4 +1,4 @@
-"""A real SLURM of one node for tests: Debian's slurmctld, slurmd and munged, by ``workflow/slurm_on_this_machine``."""
+"""A real SLURM of one node for tests: Debian's slurmctld, slurmd and munged, by ``slurm_on_this_machine``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 
 from conftest import ROOT, lacking
 
-SCRIPT = ROOT / "workflow" / "slurm_on_this_machine"
+SCRIPT = ROOT / "tests" / "slurm_on_this_machine"
 DAEMONS = ("munged", "slurmctld", "slurmd")
 
 

@@ -21,9 +21,12 @@ import yaml
 
 import noisyseg
 from reproduction.config import Preset
+from reproduction.report.results import stored_results
 from reproduction.report.statements import checks, statements
-from reproduction.runs.tables import Results, load_results, paired_differences, summarise, write_results
+from reproduction.runs.tables import Results, write_results
 from reproduction.scoring.rules import METHODS, OTHER_RULES
+from reproduction.text import interval, short
+from small_results import grown_results, one_loss_results, small_results
 
 ROOT = Path(__file__).resolve().parents[1]
 CHAPTERS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -40,9 +43,9 @@ THEORY = [
     )
 ]
 NOTEBOOKS = {*THEORY, "notebooks/speed", "notebooks/experiment", "notebooks/deviations", "notebooks/cost"}
-PAGES = NOTEBOOKS | {
-    f"book/{name}" for name in ("index", "data", "reproduce", "statements", "api", "api_experiment", "references")
-}
+YOUR_RUN = "notebooks/your_run"  # has no picture until there is a run
+PROSE = ("index", "data", "reproduce", "statements", "api", "api_experiment", "references")
+PAGES = {*NOTEBOOKS, YOUR_RUN, *(f"book/{name}" for name in PROSE)}
 # What Sphinx adds by itself: the index, the search, the front door, the sources that [source] leads to.
 EXTRAS = re.compile(r"^(genindex|search|index|prf-prf|py-modindex|_modules/.*)$")
 
@@ -184,14 +187,19 @@ def test_no_link_is_broken(pages):
     assert not broken
 
 
+def reference(name: str) -> str:
+    """The page that documents a function: the library and the experiment have one each."""
+    return "api" if name.startswith("noisyseg.") else "api_experiment"
+
+
 def test_reference_has_every_public_name_and_links_back(pages):
-    api = pages["book/api"]
-    assert {f"noisyseg.{name}" for name in noisyseg.__all__} <= api.ids
+    assert {f"noisyseg.{name}" for name in noisyseg.__all__} <= pages["book/api"].ids
     for stated in statements():
-        assert f"../{stated.page}.html#{stated.label}" in api.links, stated.label
+        linking = {link for page in ("api", "api_experiment") for link in pages[f"book/{page}"].links}
+        assert f"../{stated.page}.html#{stated.label}" in linking, stated.label
         for _, name in stated.functions:
-            assert name in api.ids, name
-            assert f"../book/api.html#{name}" in pages[stated.page].links, name
+            assert name in pages[f"book/{reference(name)}"].ids, name
+            assert f"../book/{reference(name)}.html#{name}" in pages[stated.page].links, name
 
 
 def test_chapters_link_to_every_public_name(pages):
@@ -203,7 +211,8 @@ def test_every_statement_is_listed_with_its_functions_and_tests(pages):
     page = pages["book/statements"]
     for stated in statements():
         assert f"../{stated.page}.html#{stated.label}" in page.links, stated.label
-        assert {f"api.html#{name}" for _, name in stated.functions} <= set(page.links), stated.label
+        functions = {f"{reference(name)}.html#{name}" for _, name in stated.functions}
+        assert functions <= set(page.links), stated.label
     for check in checks():
         assert check.anchor in page.ids and f"#{check.anchor}" in page.links, check.name
         first = check.source.splitlines()[0]
@@ -260,171 +269,31 @@ def test_table_1_of_the_paper_is_whole():
 def test_stored_pages_show_the_stored_results(preset, pages):
     """A number in a page that is not in the tables, or the other way round, is a page that was not executed again."""
     shown = plain(pages["notebooks/experiment"])
-    if not (ROOT / "results" / preset / "provenance.json").is_file():
-        assert f"{preset}: not run yet" in shown
-        pytest.skip(f"results/{preset} is not there yet; the page says so")
-    scope = sentences()
-    summary = load_results(preset).summary
-    for row in summary.to_dict("records"):
-        text = scope["interval"](row["dice_noisy"], row["dice_noisy_lo"], row["dice_noisy_hi"])
+    results = stored_results()[preset]
+    for row in results.summary.to_dict("records"):
+        text = interval(row["dice_noisy"], row["dice_noisy_lo"], row["dice_noisy_hi"])
         assert text in shown
         assert text in plain(pages["book/index"]) or row["method"] in OTHER_RULES
         if row["method"] in METHODS and row["organ"] in ("kidney", "aorta", "oesophagus"):
             assert text in plain(pages["notebooks/deviations"])
         if row.get("seeds", 1) > 1 and row["method"] in METHODS:
-            spread = scope["short"](row["dice_noisy_seed_sd"], 4)
-            assert f"{scope['short'](row['dice_noisy'])} ± {spread}" in shown
-    for row in load_results(preset).differences.query("score == 'dice_noisy'").to_dict("records"):
+            spread = short(row["dice_noisy_seed_sd"], 4)
+            assert f"{short(row['dice_noisy'])} ± {spread}" in shown
+    for row in results.differences.query("score == 'dice_noisy'").to_dict("records"):
         digits = 4 if "rank" in row["difference"] else 3
-        assert scope["interval"](row["mean"], row["lo"], row["hi"], digits, "+") in shown
-
-
-def sentences() -> dict:
-    """The functions of the chapter that put results into words."""
-    from IPython.display import HTML, Markdown
-
-    scope: dict = {"pd": pd, "Markdown": Markdown, "HTML": HTML, "results": {}}
-    exec(source_of("experiment", "experiment-sentences"), scope)
-    return scope
-
-
-def difference(mean, lo, hi, name="CE(*)-CE(0)", n=50, organ="kidney", a=0.03):
-    return {"organ": organ, "a": a, "difference": name, "score": "dice_noisy", "n": n, "mean": mean, "lo": lo, "hi": hi}
-
-
-@pytest.mark.parametrize(
-    ("row", "words", "outcome"),
-    [
-        (difference(0.012, 0.008, 0.016), "CE(*) beats CE(0) by .012 [.008, .016]", "better"),
-        (difference(-0.012, -0.016, -0.008), "CE(*) is worse than CE(0) by .012 [.008, .016]", "worse"),
-        (difference(0.002, -0.001, 0.005), "CE(*) and CE(0) cannot be told apart (+.002 [−.001, .005])", "undecided"),
-        (difference(0.0, 0.0, 0.0), "CE(*) and CE(0) cannot be told apart (+.000 [.000, .000])", "undecided"),
-        (
-            difference(0.2, 0.1, 0.3, n=4),
-            "CE(*) against CE(0): +.200, on 4 cases, too few to say",
-            "undecided",
-        ),
-    ],
-)
-def test_one_difference_in_words(row, words, outcome):
-    scope = sentences()
-    assert scope["verdict"](row) == words
-    assert scope["outcome"](row) == outcome
-
-
-def results_of(threshold, soft, between, n=50):
-    rows = [
-        difference(*threshold, "CE(*)-CE(0)", n),
-        difference(*soft, "SD(0)-CE(0)", n),
-        difference(*between, "CE(*)-SD(0)", n),
-    ]
-    table = pd.DataFrame([{**row, "a": a} for a in (0.02, 0.03) for row in rows])
-    return Results(pd.DataFrame(), pd.DataFrame(), table, pd.DataFrame(), {})
-
-
-UP, DOWN, NONE = (0.02, 0.01, 0.03), (-0.02, -0.03, -0.01), (0.0, -0.01, 0.01)
-
-
-@pytest.mark.parametrize(
-    ("results", "first", "also"),
-    [
-        (results_of(UP, UP, NONE), "**Yes:", "the threshold alone gives 100 and 100 % at"),
-        (results_of(UP, (0.04, 0.03, 0.05), DOWN), "**In part:", "ahead in 2 of 2 noisy settings, by .020 at most.**"),
-        (results_of(UP, (0.04, 0.03, 0.05), DOWN), "**In part:", "alone gives 50 and 50 % at a = .02 and .03."),
-        (results_of(DOWN, UP, DOWN), "**No:", "gives −100 and −100 % at a = .02"),
-        (results_of(NONE, NONE, NONE), "**Undecided: the two", "At a = .02 and .03 soft-Dice has no gain over CE(0)"),
-        (results_of(UP, UP, NONE, n=4), "**Undecided: there are too few", "too few to say"),
-    ],
-)
-def test_answer_follows_the_numbers(results, first, also):
-    text = sentences()["answer"]("preset", results)
-    assert text.startswith(first)
-    assert also in text
-
-
-def test_answer_is_mixed_where_the_settings_disagree():
-    table = results_of(UP, NONE, NONE).differences
-    table.loc[(table["a"] == 0.02) & (table["difference"] == "CE(*)-CE(0)"), ["mean", "lo", "hi"]] = DOWN
-    text = sentences()["answer"]("preset", Results(pd.DataFrame(), pd.DataFrame(), table, pd.DataFrame(), {}))
-    assert text.startswith("**Mixed:")
-    assert "Over all 2 noisy settings CE(*) is better than CE(0) in 1, worse in 1 and undecided in 0." in text
-
-
-def claims_of(table, organ="kidney"):
-    scope = sentences()
-    source = source_of("experiment", "experiment-agreement")
-    exec(source[: source.index("\nrows = ")], scope)
-    return {claim: word for claim, word, _ in scope["check_claims"](table, organ)}
-
-
-def test_claims_of_the_paper_are_judged_by_the_numbers():
-    good = claims_of(results_of(UP, UP, NONE).differences)
-    assert good["SD(0) is alike or better than CE(0)"] == "agrees"
-    assert good["where SD(0) beats CE(0), CE(*) is alike or better than SD(0)"] == "agrees"
-    assert good["CE(*) beats CE(0) at a = .03"] == "agrees"
-    bad = claims_of(results_of(DOWN, DOWN, DOWN).differences)
-    assert bad["SD(0) is alike or better than CE(0)"] == "does not agree"
-    assert bad["where SD(0) beats CE(0), CE(*) is alike or better than SD(0)"] == "not tested"
-    assert bad["CE(*) beats CE(0) at a = .03"] == "does not agree"
-    behind = claims_of(results_of(UP, UP, DOWN).differences)
-    assert behind["where SD(0) beats CE(0), CE(*) is alike or better than SD(0)"] == "does not agree"
-    slightly = claims_of(results_of(UP, UP, (-0.004, -0.006, -0.002)).differences)
-    assert slightly["where SD(0) beats CE(0), CE(*) is alike or better than SD(0)"] == "agrees"  # alike: below .01
-    assert set(claims_of(results_of(NONE, NONE, NONE).differences).values()) == {"agrees", "not tested", "undecided"}
-
-
-def small_results() -> Results:
-    """Results of the smoke preset that can be added up by hand: two methods at .5, CE(*) at .6, on six cases."""
-    preset = Preset.load("smoke")
-    score = {"CE(0)": 0.5, "SD(0)": 0.5, "CE(*)": 0.6}
-    rows = []
-    for k in range(6):
-        for method, value in score.items():
-            row = {"organ": "hippocampus", "a": 0.02, "fold": 0, "case": f"case_{k}", "method": method}
-            row |= {"threshold": 0.5, "ceiling": 0.8, "ceiling_mc": 0.79}
-            row |= {f"volume{part}": 100 for part in ("", "_noisy", "_clean", "_marginal")}
-            row |= {f"dice_{part}": value + 0.01 * k for part in ("noisy", "clean", "marginal")}
-            rows.append(row)
-    cases = pd.DataFrame(rows)
-    epochs = [{"loss": loss, "epoch": epoch} for loss in ("ce", "sd") for epoch in (0, 1)]
-    history = pd.DataFrame(epochs).assign(organ="hippocampus", a=0.02, fold=0, train_loss=1.0, train_dice=0.1, lr=1.0)
-    facts = {"preset": "smoke", "about": preset.about, "version": "0", "commit": "0" * 40, "created": "2026-01-01"}
-    facts |= {"machine": {"cpu": "a processor", "cores": 2, "python": "3.11", "gpu": None}, "packages": {"numpy": "2"}}
-    facts |= {"parameters": 1234, "config": {**preset.values, "grid": {k: list(v) for k, v in preset.grid.items()}}}
-    run = {"wall_s": 30.0, "peak_memory_mib": 512.0, "precision": "float32"}
-    facts |= {"runs": [{"run": loss, **run} for loss in ("ce", "sd")]}
-    return Results(cases, summarise(cases), paired_differences(cases), history, facts)
-
-
-def grown_results() -> Results:
-    """The same with two seeds (the second .02 higher) and the other rules but rankseg's, also added up by hand."""
-    small = small_results()
-    gain = {"CE(0)": 0.0, "SD(0)": 0.0, "CE(*)": 0.0}
-    parts = [small.cases]
-    for method, base, more in (("CE(fold)", "CE(*)", 0.03), ("SD(fold)", "SD(0)", 0.04), ("CE(oracle)", "CE(*)", 0.2)):
-        rows = small.cases[small.cases["method"] == base]
-        parts.append(rows.assign(method=method, dice_noisy=rows["dice_noisy"] + more))
-        gain[method] = more
-    one = pd.concat(parts, ignore_index=True)
-    cases = pd.concat([one.assign(training_seed=1), one.assign(training_seed=4, dice_noisy=one["dice_noisy"] + 0.02)])
-    history = pd.concat([small.history.assign(training_seed=seed) for seed in (1, 4)])
-    config = {name: value for name, value in small.provenance["config"].items() if name != "training_seed"}
-    config["grid"] = {**config["grid"], "training_seed": [1, 4]}
-    rules = {"runs": 4, "rankseg": ["not installed"]}
-    facts = {**small.provenance, "config": config, "other_rules": rules}
-    return Results(cases, summarise(cases), paired_differences(cases), history, facts)
+        assert interval(row["mean"], row["lo"], row["hi"], digits, "+") in shown
 
 
 def executed(name: str, folder: Path, **tables: Results) -> str:
-    """Everything a chapter shows as Markdown when it is executed in a root that has these tables and no others."""
+    """Everything a chapter shows as Markdown when it is executed in a root that stores these tables and no others."""
     root = folder / "root"
     shutil.copytree(ROOT / "workflow" / "presets", root / "workflow" / "presets")
     shutil.copytree(ROOT / "results" / "paper", root / "results" / "paper")
     for preset, results in tables.items():
-        write_results(results, folder / "fresh" / preset)
+        write_results(results, root / "results" / preset)
     command = [sys.executable, "-m", "jupyter", "nbconvert", "--to", "notebook", "--execute", "--log-level=ERROR"]
     command += ["--output-dir", str(folder), str(ROOT / "notebooks" / f"{name}.ipynb")]
-    environment = {**os.environ, "NOISYSEG_ROOT": str(root), "NOISYSEG_RESULTS": str(folder / "fresh")}
+    environment = {**os.environ, "NOISYSEG_ROOT": str(root)}
     subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
     cells = json.loads((folder / f"{name}.ipynb").read_text())["cells"]
     outputs = [output for cell in cells for output in cell.get("outputs", [])]
@@ -433,10 +302,11 @@ def executed(name: str, folder: Path, **tables: Results) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("run", ["nothing", "one seed", "two seeds and other rules"])
+@pytest.mark.parametrize("run", ["nothing", "one seed", "one loss", "two seeds and other rules"])
 def test_experiment_executes_with_what_there_is(tmp_path, run):
     """A reader who has run one small preset, or none, gets a page that shows it and says what is missing."""
-    tables = {"nothing": {}, "one seed": {"smoke": small_results()}}.get(run, {"smoke": grown_results()})
+    made = {"one seed": small_results, "one loss": one_loss_results, "two seeds and other rules": grown_results}
+    tables = {"smoke": made[run]()} if run in made else {}
     shown = executed("experiment", tmp_path, **tables)
     assert "**hippocampus**: not run yet; `make reproduce PRESET=hippocampus`" in shown
     assert "paper .7055" in shown
@@ -449,6 +319,9 @@ def test_experiment_executes_with_what_there_is(tmp_path, run):
         assert "1,234" in shown
         assert "*smoke*: one seed only (1), so how much another training would change is not known." in shown
         assert "*smoke*: not scored under these rules." in shown
+    elif run == "one loss":
+        assert r"| hippocampus | .02 | .525 [" in shown and "nothing was trained with soft-Dice" in shown
+        assert r"| hippocampus | CE(\*) beats CE(0) at a = .02 | agrees |" in shown
     else:
         assert "| hippocampus | .02 | .535 [" in shown, "a case counts once, with its mean over the seeds"
         # The means of the two trainings are .02 apart: a standard deviation of .02 / sqrt(2), whatever the method.
@@ -465,12 +338,12 @@ def test_experiment_executes_with_what_there_is(tmp_path, run):
 @pytest.mark.slow
 @pytest.mark.parametrize("run", ["nothing", "phantoms", "the paper's protocol"])
 def test_deviations_execute_with_what_there_is(tmp_path, run):
-    quick = load_results("quick")
+    phantoms = stored_results()["phantoms"]
     plan = Preset.load("paper")
     config = {**plan.values, "grid": {axis: list(points) for axis, points in plan.grid.items()}}
-    facts = {**quick.provenance, "config": config, "data_version": "v1"}
-    same = Results(quick.cases, quick.summary, quick.differences, quick.history, facts)
-    tables = {"nothing": {}, "phantoms": {"quick": quick}}.get(run, {"quick": quick, "paper": same})
+    facts = {**phantoms.provenance, "config": config, "data_version": "v1"}
+    same = Results(phantoms.cases, phantoms.summary, phantoms.differences, phantoms.history, facts)
+    tables = {"nothing": {}, "phantoms": {"phantoms": phantoms}}.get(run, {"phantoms": phantoms, "paper": same})
     shown = executed("deviations", tmp_path, **tables)
     lines = [
         line.split(" | ") for line in shown.splitlines() if line.startswith(("| kidney", "| aorta", "| oesophagus"))
@@ -480,14 +353,29 @@ def test_deviations_execute_with_what_there_is(tmp_path, run):
     if run == "nothing":
         assert all(line[4] == needs and line[5].startswith(needs) for line in lines)
         assert shown.count("No figure: no preset with the paper's organs has been run yet.") == 2
-    row = quick.summary.iloc[0]
-    difference = sentences()["short"](row["dice_noisy"] - 0.9611, sign="+")
-    ours = sentences()["interval"](row["dice_noisy"], row["dice_noisy_lo"], row["dice_noisy_hi"])
+    row = phantoms.summary.iloc[0]
+    difference = short(row["dice_noisy"] - 0.9611, sign="+")
+    ours = interval(row["dice_noisy"], row["dice_noisy_lo"], row["dice_noisy_hi"])
     if run == "phantoms":
         assert all(line[4] == needs for line in lines)
-        assert lines[0][5] == f"{ours}, **{difference}**" and lines[0][6].startswith("quick: D1, D3, D4, D8")
+        assert lines[0][5] == f"{ours}, **{difference}**" and lines[0][6].startswith("phantoms: D1, D3, D4, D9")
         assert f"*paper*: {needs}; none of the 36 values" in shown
     if run == "the paper's protocol":
-        assert needs not in shown and "the paper's protocol, has been run: 24 trainings" in shown
-        # Twenty cases an organ is the one thing that differs there.
-        assert lines[0][4] == f"{ours}, **{difference}**" and lines[0][6].startswith("paper: D4; quick: D1, D3, D4")
+        assert needs not in shown and "the paper's protocol, has been run: 120 trainings" in shown
+        # A hundred cases an organ is the one thing that differs there.
+        assert lines[0][4] == f"{ours}, **{difference}**" and lines[0][6].startswith("paper: D4; phantoms: D1, D3, D4")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("run", ["the stored preset", "one loss, nothing stored"])
+def test_your_run_shows_what_was_just_made(tmp_path, monkeypatch, run):
+    made, stored = (small_results(), {"smoke": small_results()}) if "stored preset" in run else (one_loss_results(), {})
+    write_results(made, tmp_path / "runs" / "smoke")
+    monkeypatch.setenv("NOISYSEG_RESULTS", str(tmp_path / "runs" / "smoke"))
+    shown = executed("your_run", tmp_path, **stored)
+    assert "The preset **smoke** with 2 trainings" in shown and r"CE(\*) beats CE(0) by .100 [.100, .100]" in shown
+    if stored:
+        assert "**Your 3 means are the stored ones**" in shown and "<small>stored .625, +.000</small>" in shown
+        assert "|  | yours | stored, smoke |" in shown
+    else:
+        assert "so there are none to compare with" in shown and "|  | yours |" in shown

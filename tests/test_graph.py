@@ -20,7 +20,7 @@ LIBRARY = [
 ]
 EXPERIMENT = [
     {"__init__", "paths", "text"},
-    {"provenance", "config", "_run_config", "listings"},
+    {"provenance", "config", "listings"},
     {"data"},
     {"network"},
     {"scoring"},
@@ -77,7 +77,7 @@ def test_no_arrow_goes_up(module: str) -> None:
             assert package == "reproduction", f"the library imports {other}"
         elif other != package:  # the package's own page: its version
             assert floor(other) <= floor(module), f"{module} imports {other} from a floor above"
-            same = floor(other) == floor(module) and package == "reproduction" and "_run_config" not in other
+            same = floor(other) == floor(module) and package == "reproduction"
             assert not same or room(other) == room(module), f"{module} and {other} are on one floor and in two rooms"
 
 

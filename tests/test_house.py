@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import doctest
 import importlib.metadata
+import json
 import os
+import platform
 import re
 import shutil
 import socket
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
 import pytest
 import yaml
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
@@ -28,18 +32,19 @@ DIRECT = [Requirement(r) for r in PROJECT["dependencies"]]
 EXTRAS = {name: [Requirement(r) for r in group] for name, group in PROJECT["optional-dependencies"].items()}
 LOCKED = DIRECT + [r for name in ("reproduction", "book", "test", "lab") for r in EXTRAS[name]]
 VERBS = {"reproduce", "test", "book", "lab", "notebooks", "bench", "clean"}
+OLDEST = "3.11.2"  # Debian 12's; the README names it, and make asks for it
 PRESETS = {"smoke", "quick", "phantoms", "hippocampus", "paper"}
 
 LAYOUT = """
     README.md Makefile pyproject.toml requirements.lock environment.yml LICENSE LICENSE-text CITATION.cff
-    CONTRIBUTING.md .gitignore .gitattributes .ci/run _config.yml _toc.yml
+    CONTRIBUTING.md CHANGELOG.md setup.py src/noisyseg/py.typed .gitignore .gitattributes .ci/run _config.yml _toc.yml
     book/index.md book/references.bib book/_static notebooks/templates
     src/noisyseg/metrics.py src/noisyseg/optimal.py src/noisyseg/fields.py src/noisyseg/noise.py
     src/reproduction/__main__.py src/reproduction/data/cases.py src/reproduction/network/unet.py
     src/reproduction/scoring/rules.py src/reproduction/runs/run.py src/reproduction/report/readme.py
     data_scripts/hippocampus.py data_scripts/phantoms.py data_scripts/totalsegmentator.py
     workflow/Snakefile workflow/profiles/local workflow/profiles/gpus workflow/profiles/slurm
-    workflow/profiles/kubernetes workflow/slurm_on_this_machine workflow/presets/smoke.yaml workflow/presets/quick.yaml
+    tests/slurm_on_this_machine workflow/presets/smoke.yaml workflow/presets/quick.yaml
     workflow/presets/hippocampus.yaml workflow/presets/phantoms.yaml workflow/presets/paper.yaml
     results/hippocampus results/phantoms results/quick results/paper/table1.csv benchmarks/run.py
 """.split()
@@ -51,6 +56,9 @@ TEXT_NAMES = {"Makefile", "Snakefile", "LICENSE", "LICENSE-text", ".gitignore", 
 
 def read(name: str) -> str:
     return (ROOT / name).read_text(encoding="utf-8")
+
+
+README_EXAMPLES = re.findall(r"```python\n(.*?)```", read("README.md"), re.DOTALL)
 
 
 def own_files() -> list[Path]:
@@ -98,9 +106,18 @@ def test_every_dependency_is_pinned_within_its_bounds(requirement: Requirement) 
     assert requirement.specifier.contains(pins[name], prereleases=True), f"{pins[name]} is locked against {requirement}"
 
 
-def test_the_lock_is_complete() -> None:
+@pytest.mark.parametrize("name", lock())
+def test_every_pin_installs_on_the_oldest_python(name: str) -> None:
+    """Pip refuses what does not admit the running Python, and the lock may have been made on a later one."""
+    required = importlib.metadata.metadata(name)["Requires-Python"] or ""
+    assert SpecifierSet(required).contains(OLDEST), f"{name} {lock()[name]} needs Python {required}, not {OLDEST}"
+
+
+@pytest.mark.parametrize("python", [OLDEST, platform.python_version()])
+def test_the_lock_is_complete(python: str) -> None:
     """Everything that the dependencies depend on is pinned too, and nothing else is."""
     pins, todo, seen = lock(), list(LOCKED), set()
+    environment = {"python_full_version": python, "python_version": python.rpartition(".")[0]}
     while todo:
         requirement = todo.pop()
         key = (canonicalize_name(requirement.name), frozenset(requirement.extras))
@@ -109,7 +126,9 @@ def test_the_lock_is_complete() -> None:
         seen.add(key)
         for text in importlib.metadata.requires(requirement.name) or []:
             child = Requirement(text)
-            if child.marker is None or any(child.marker.evaluate({"extra": e}) for e in ("", *requirement.extras)):
+            if child.marker is None or any(
+                child.marker.evaluate({**environment, "extra": extra}) for extra in ("", *requirement.extras)
+            ):
                 todo.append(child)
     assert {name for name, _ in seen} == set(pins)
 
@@ -138,6 +157,7 @@ def test_the_package_itself_has_loose_bounds() -> None:
     assert Requirement("jupyter-book>=1.0.4.post1,<2") in EXTRAS["book"]
     assert {r.name for r in DIRECT} == {"numpy", "nibabel"}
     assert PROJECT["requires-python"] == ">=3.11"
+    assert EXTRAS["torch"] == [r for r in EXTRAS["reproduction"] if r.name == "torch"]
 
 
 # ---- layout ---------------------------------------------------------------------------------------------------------
@@ -212,6 +232,14 @@ def test_commands_and_links_of_the_texts_exist(name: str) -> None:
         assert (ROOT / target).exists(), f"{name} links to {target}"
 
 
+def test_the_readme_names_the_pythons() -> None:
+    """Those of the library, and the oldest that the lock installs on."""
+    text = read("README.md")
+    assert f"Python 3.11 ({OLDEST}, which Debian 12 has, or a later 3.11" in text
+    versions = [v for c in PROJECT["classifiers"] if (v := c.rpartition(":: ")[2]).startswith("3.")]
+    assert f"Python {', '.join(versions[:-1])} or {versions[-1]}" in text
+
+
 def test_readme_has_the_two_commands_and_every_verb() -> None:
     text = read("README.md")
     assert "```\nmake reproduce\n```" in text and "```\nmake test\n```" in text
@@ -221,21 +249,97 @@ def test_readme_has_the_two_commands_and_every_verb() -> None:
 
 
 def test_readme_examples_run() -> None:
-    (block,) = re.findall(r"```python\n(.*?)```", read("README.md"), re.DOTALL)
-    test = doctest.DocTestParser().get_doctest(block, {}, "README.md", "README.md", 0)
+    test = doctest.DocTestParser().get_doctest("\n".join(README_EXAMPLES), {}, "README.md", "README.md", 0)
     assert len(test.examples) >= 4
     report: list[str] = []
     assert doctest.DocTestRunner().run(test, out=report.append).failed == 0, "".join(report)
 
 
-def test_without_python_make_says_so_in_one_line(tmp_path: Path) -> None:
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Path:
+    """A folder, with a blank in its name, that has what make reads before it installs."""
+    folder = tmp_path / "with space"
+    folder.mkdir()
     for name in ("Makefile", "pyproject.toml", "requirements.lock"):
-        shutil.copy(ROOT / name, tmp_path)
-    for python in ("no-such-python", "false"):  # not there; there, but not Python 3.11
-        result = make("book", f"PYTHON={python}", cwd=tmp_path)
-        assert result.returncode != 0
-        assert "Python 3.11" in result.stderr.splitlines()[0] and f'"{python}"' in result.stderr.splitlines()[0]
-        assert not (tmp_path / ".venv").exists()
+        shutil.copy(ROOT / name, folder)
+    return folder
+
+
+def python_that_is(version: str, folder: Path, venv: bool = True) -> Path:
+    """A command that answers as a Python of that version does, with or without its venv module."""
+    path = folder / f"python {version}"
+    path.write_text(f"#!/bin/sh\ncase $2 in *version*) echo {version} ;; *) exit {0 if venv else 1} ;; esac\n")
+    path.chmod(0o755)
+    return path
+
+
+def test_without_a_suitable_python_make_says_so_in_one_line(elsewhere: Path, tmp_path: Path) -> None:
+    why = {
+        "no-such-python": "does not run",
+        "false": "does not run",
+        str(python_that_is("3.10.13", tmp_path)): "is Python 3.10.13",
+        str(python_that_is("3.11.1", tmp_path)): "is Python 3.11.1",
+        str(python_that_is("3.12.1", tmp_path)): "is Python 3.12.1",
+        str(python_that_is("3.11.4", tmp_path, venv=False)): "without its venv module (on Debian: apt install python3.",
+    }
+    for python, reason in why.items():
+        result = make("book", f"PYTHON={python}", cwd=elsewhere)
+        assert result.returncode != 0 and result.stdout == ""
+        first = result.stderr.splitlines()[0]
+        assert f"Python {OLDEST} or a later 3.11" in first and f'"{python}"' in first and reason in first
+        assert not (elsewhere / ".venv").exists()
+
+
+def test_make_takes_the_first_suitable_python(elsewhere: Path, tmp_path: Path) -> None:
+    """Where `python3.11` is none, such as a shim of pyenv, the system's own is tried, and all that were are named."""
+    command = ("book", "PYTHONS=no-such-python false", "PYTHON=")
+    assert '"no-such-python" does not run; "false" does not run.' in make(*command, cwd=elsewhere).stderr
+    for version in (OLDEST, "3.11.13"):
+        suitable = python_that_is(version, tmp_path / "with space").relative_to(tmp_path / "with space")
+        link = tmp_path / "with space" / "python-of-the-system"
+        link.unlink(missing_ok=True)
+        link.symlink_to(suitable)
+        result = make("book", "PYTHONS=no-such-python ./python-of-the-system", "PYTHON=", cwd=elsewhere)
+        assert "setting up .venv with ./python-of-the-system" in result.stdout  # and then there is no .venv/bin/python
+
+
+def variable(name: str, cwd: Path, **environment: str) -> str:
+    given = ["env", *(f"{key}={value}" for key, value in environment.items())]
+    command = [*given, "make", "--eval", f"shown: ; @printenv {name}", "shown"]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=True).stdout.rstrip("\n")
+
+
+def test_make_needs_no_home(elsewhere: Path, tmp_path: Path) -> None:
+    assert variable("HOME", elsewhere, HOME=str(tmp_path)) == str(tmp_path)
+    for home in (str(tmp_path / "none"), ""):
+        assert variable("HOME", elsewhere, HOME=home) == str(elsewhere / ".venv" / "home")
+    assert variable("PYTHONPATH", elsewhere) == str(elsewhere / "src")
+
+
+def test_kernels_that_make_starts_are_of_its_own_python(tmp_path: Path) -> None:
+    """The user's kernel `python3`, which Jupyter may prefer to the environment's, is of a Python that is gone."""
+    kernel = tmp_path / ".local" / "share" / "jupyter" / "kernels" / "python3" / "kernel.json"
+    kernel.parent.mkdir(parents=True)
+    argv = [str(tmp_path / "gone" / "python3"), "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    kernel.write_text(json.dumps({"argv": argv, "display_name": "gone", "language": "python"}))
+    home = {"HOME": str(tmp_path), "JUPYTER_PREFER_ENV_PATH": "0"}
+    code = (
+        "from jupyter_client.manager import KernelManager as K; print(K(kernel_name='python3').format_kernel_cmd()[0])"
+    )
+
+    def python(**environment: str) -> str:
+        given = {name: value for name, value in os.environ.items() if name not in ("JUPYTER_PATH", "JUPYTER_DATA_DIR")}
+        command = [sys.executable, "-c", code]
+        done = subprocess.run(command, env={**given, **environment}, capture_output=True, text=True, check=True)
+        return done.stdout.rstrip("\n")
+
+    assert python(**home) == argv[0], "the trap is one"
+    assert python(**home, JUPYTER_PATH=variable("JUPYTER_PATH", ROOT)) == sys.executable
+
+
+def test_no_command_is_declared() -> None:
+    """`python -m reproduction` needs the repository; a command on everybody's path would not work without it."""
+    assert not {"scripts", "gui-scripts", "entry-points"} & PROJECT.keys()
 
 
 def test_ci_runs_the_readmes_test_command() -> None:
@@ -249,7 +353,7 @@ def test_ci_runs_the_readmes_test_command() -> None:
 
 
 def test_one_version_everywhere() -> None:
-    assert PROJECT["dynamic"] == ["version"]
+    assert PROJECT["dynamic"] == ["version", "readme"]
     assert PYPROJECT["tool"]["setuptools"]["dynamic"]["version"] == {"attr": "noisyseg.__version__"}
     assert str(yaml.safe_load(read("CITATION.cff"))["version"]) == noisyseg.__version__
     try:
@@ -278,6 +382,19 @@ def test_licences() -> None:
     assert "CC BY 4.0" in text and "https://creativecommons.org/licenses/by/4.0/legalcode" in text
     assert PROJECT["license-files"] == ["LICENSE", "LICENSE-text"]
     assert re.search(r"Copyright \(c\) (.*)", code).group(1) in text  # type: ignore[union-attr]
+
+
+# ---- style -----------------------------------------------------------------------------------------------------------
+
+
+def test_ruff_sees_every_python_file_and_notebook() -> None:
+    """An exclude such as "data" matches every folder of that name, also ``src/reproduction/data``."""
+    command = [sys.executable, "-m", "ruff", "check", "--show-files"]
+    shown = subprocess.run(command, cwd=ROOT, capture_output=True, check=True, text=True).stdout.splitlines()
+    seen = {Path(line) for line in shown}
+    unseen = {path for path in own_files() if path.suffix in {".py", ".pyi", ".ipynb"}} - seen
+    assert not unseen, f"ruff does not look at {sorted(str(path.relative_to(ROOT)) for path in unseen)}"
+    assert not [path for path in seen if path.is_relative_to(ROOT / "data") or path.is_relative_to(ROOT / "runs")]
 
 
 # ---- what every test relies on --------------------------------------------------------------------------------------

@@ -30,7 +30,7 @@ from noisyseg.noise import GaussianDeformation
 from noisyseg.optimal import dice_threshold, optimal_accuracy, optimal_dice, regret
 from noisyseg.volume import accuracy_volume_bounds, dice_volume_bounds, optimal_at_volume
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "GaussianDeformation",

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="reproduction", description="Marginal thresholding in noisy image segmentation."
+        prog="python -m reproduction", description="The experiment of this repository: its data, runs, tables and book."
     )
-    parser.add_argument("--version", action="version", version=f"reproduction {noisyseg.__version__}")
+    parser.add_argument("--version", action="version", version=f"noisyseg {noisyseg.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
 
     def add(name: str, text: str, *, preset: bool = True) -> argparse.ArgumentParser:
@@ -34,7 +34,9 @@ def _parser() -> argparse.ArgumentParser:
         for name in names:
             command.add_argument(f"--{name}", default=name, help=f"folder of the {name} (%(default)s)")
 
-    reproduce = add("grid", "data, missing runs, tables and book of a preset; goes on where it was stopped")
+    reproduce = add(
+        "grid", "make reproduce: data, missing runs, tables and book of a preset; goes on where it was stopped"
+    )
     folders(reproduce, "data", "runs")
     reproduce.add_argument("--source", help="local copy of the data set, instead of downloading it")
     reproduce.add_argument("--cores", type=int, help="cores to use (all)")
@@ -59,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--loss", choices=("ce", "sd"))
     run.add_argument("--fold", type=int)
     run.add_argument("--model")
-    run.add_argument("--slots", default="", help="take one of these devices, and wait for it (0,0,1): see profile gpus")
+    run.add_argument("--slots", default="", help="take one of these slots, and wait for it: see profile gpus")
     run.add_argument("--training-seed", type=int, help="where the preset has several")
 
     status = add("status", "what is done, running, failed or missing, and how long is left")
@@ -69,6 +71,9 @@ def _parser() -> argparse.ArgumentParser:
     tables = add("tables", "collect the finished runs of a preset into tables")
     folders(tables, "runs")
     tables.add_argument("--out", help="folder of the tables (results/<preset>)")
+
+    notebooks = add("notebooks", "execute chapters anew, in place", preset=False)
+    notebooks.add_argument("files", nargs="*", metavar="FILE", help="notebooks (all of notebooks/)")
 
     book = add("book", "build the book", preset=False)
     book.add_argument("--results", help="show the tables in this folder first: executes the notebooks in a copy")
@@ -83,7 +88,18 @@ def _point(arguments: argparse.Namespace, axes: tuple[str, ...]) -> dict[str, ob
 def _dispatch(arguments: argparse.Namespace) -> None:
     # Imports wait until they are needed: `--help` must not load torch.
     from reproduction.config import POINT, Preset
+    from reproduction.paths import use_home, use_own_kernel
 
+    use_own_kernel()
+    if not getattr(arguments, "dry_run", False):
+        home = Path(getattr(arguments, "runs", "_build")) / ".home"
+        if use_home(home):
+            print(f"the home folder cannot be written: caches go to {home}", file=sys.stderr)
+    if arguments.command == "notebooks":
+        from reproduction.runs.notebook import execute_chapters
+
+        execute_chapters(arguments.files)
+        return
     if arguments.command == "book":
         from reproduction.report.book import build_book
 
@@ -112,7 +128,7 @@ def _dispatch(arguments: argparse.Namespace) -> None:
     elif arguments.command == "cell":
         from reproduction.runs.notebook import execute_notebook
 
-        # The other axes do not matter here: any run of the cell tells its organ and a.
+        # The other axes do not matter here: any run of the cell has its organ and a.
         some = {axis: points[0] for axis, points in preset.grid.items() if axis not in ("organ", "a")}
         config = preset.run(**some, **_point(arguments, ("organ", "a")))
         target = Path(arguments.runs) / preset.name / "cells" / f"{config.organ}-a{config.a:.3f}.ipynb"
@@ -148,13 +164,12 @@ def _reproduce(arguments: argparse.Namespace, preset: Preset) -> None:
     from reproduction.runs.tables import load_results, main_table
 
     table = main_table(load_results(preset.name)).to_string(float_format=lambda value: f"{value:.4f}")
-    if arguments.no_book:
-        print(f"\nMean test Dice against the noisy labels, and its ceiling\n\n{table}\n\ntables: {folder}")
-        return
-    from reproduction.report.book import build_book
+    last = f"\nMean test Dice against the noisy labels, and its ceiling\n\n{table}\n\ntables: {folder}"
+    if not arguments.no_book:
+        from reproduction.report.book import build_book
 
-    page = build_book(arguments.html, folder.parent)
-    print(f"\nMean test Dice against the noisy labels, and its ceiling\n\n{table}\n\ntables: {folder}\nopen {page}")
+        last += f"\nopen {build_book(arguments.html, folder.parent)}"
+    print(last)
 
 
 def main(argv: list[str] | None = None) -> int:

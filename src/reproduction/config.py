@@ -1,29 +1,221 @@
-"""Plans: a preset is a grid of runs.
+"""Plans: a preset is a grid of runs, and a run is one point of it (book chapter *Reproduce*).
 
 A preset (``workflow/presets/<name>.yaml``) has a ``grid`` (lists: ``organ``, ``a``, ``loss``, ``fold``, ``model``, and
 ``training_seed`` where cells are trained more than once) and ``run`` (one value for every other field of
-:class:`RunConfig`). A run is one point of the grid (book chapter *Reproduce*).
+:class:`RunConfig`).
 """
 
 from __future__ import annotations
 
-import dataclasses
+import difflib
+import hashlib
 import itertools
+import json
 import os
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, Self, get_args
 
 import yaml
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveInt,
+    ValidationError,
+    field_validator,
+)
 
-from reproduction._run_config import RunConfig as RunConfig
-from reproduction._run_config import check_names as check_names
-from reproduction._run_config import required_fields
 from reproduction.paths import project_root, read_json
 
 AXES = ("organ", "a", "loss", "fold", "model")
 SEED_AXIS = "training_seed"  # the one axis that a grid may leave out: it then has one value, in `run`
 POINT = (*AXES, SEED_AXIS)
+
+Number = Annotated[float, AfterValidator(lambda value: value + 0.0)]  # 0, 0.0 and -0.0 must have one hash
+Above0 = Annotated[Number, Field(gt=0)]
+From0 = Annotated[Number, Field(ge=0)]
+Widths = Annotated[
+    tuple[PositiveInt, ...],
+    Field(min_length=2),
+    BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value),
+]
+
+
+class RunConfig(BaseModel):
+    """One training run: data, noise, network, training, evaluation. Frozen; every field counts in :attr:`hash`.
+
+    Examples
+    --------
+    >>> config = Preset.load("smoke").run(organ="hippocampus", a=0.02, loss="ce", fold=0)
+    >>> config.name
+    'hippocampus-a0.020-ce-fold0-unet'
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    # which run
+    organ: Annotated[str, Field(pattern=r"^[^\W]+$")]
+    a: From0
+    loss: Literal["ce", "sd"]
+    fold: NonNegativeInt
+    model: Literal["unet"]
+    # data: cases, phantom_* describe the phantom set; *_cases limit a fold's cases (0: all)
+    dataset: Literal["hippocampus", "phantoms", "totalsegmentator"]
+    phantom_size: NonNegativeInt
+    phantom_cases: NonNegativeInt
+    phantom_seed: NonNegativeInt
+    train_cases: NonNegativeInt
+    test_cases: NonNegativeInt
+    intensity_offset: Number
+    intensity_scale: Above0
+    # noise
+    b: Above0
+    noise_seed: NonNegativeInt
+    # network
+    features: Widths
+    prior_bias: bool
+    # training
+    epochs: PositiveInt
+    batch_size: PositiveInt
+    learning_rate: Above0
+    l2_weight: From0
+    select: Literal["dice", "loss"]
+    schedule: Literal["plateau", "cosine"]
+    plateau_patience: NonNegativeInt
+    plateau_factor: Annotated[Number, Field(gt=0, lt=1)]
+    training_seed: NonNegativeInt
+    precision: Literal["auto", "float32", "bfloat16"]
+    channels_last: bool
+    threads: PositiveInt
+    # augmentation
+    augment_probability: Annotated[Number, Field(ge=0, le=1)]
+    shift: From0
+    rotation_deg: From0
+    smoothing_voxels: From0
+    # evaluation
+    ceiling_samples: NonNegativeInt
+    # Came later, and may be left out: layers that compute the same in other roundings, see UNet
+    fast_layers: bool = False
+
+    @property
+    def _cell(self) -> str:
+        return f"{self.organ}-a{self.a:.3f}-{self.loss}-fold{self.fold}-{self.model}"
+
+    @property
+    def name(self) -> str:
+        """Readable name of the run, from the axes of the grid; a training seed other than 1 is named last."""
+        return self._cell + (f"-seed{self.training_seed}" if self.training_seed != 1 else "")
+
+    @property
+    def hash(self) -> str:
+        """First 12 digits of the SHA-256 of all fields.
+
+        A field that came later counts only where it is switched on: results from before it keep their names.
+        """
+        fields = self.to_dict()
+        for later in ("prior_bias", "fast_layers"):
+            if not fields[later]:
+                del fields[later]
+        return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:12]
+
+    @property
+    def folder(self) -> str:
+        """Name of the run's folder: another configuration is another folder, so that no result is overwritten.
+
+        The seed is not in it: its hash tells two seeds apart, and runs from before there was such an axis are found.
+        """
+        return f"{self._cell}-{self.hash}"
+
+    @property
+    def data_folder(self) -> str:
+        """Name of the data set's folder below ``data``."""
+        if self.dataset == "phantoms":
+            return f"phantoms-{self.phantom_size}-{self.phantom_cases}-{self.phantom_seed}"
+        return self.dataset
+
+    def seed_of_case(self, case: str) -> int:
+        """Seed of a case's noisy label: a function of data set, case, a, b and ``noise_seed`` only.
+
+        The two losses, and all folds, therefore see one and the same noisy label of a case.
+        """
+        text = f"{self.data_folder}/{self.organ}/{case}/a={self.a!r}/b={self.b!r}/{self.noise_seed}"
+        return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields, as JSON and YAML know them."""
+        return self.model_dump(mode="json")
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> RunConfig:
+        """Build a configuration; unknown and missing names are refused, with the name that may have been meant."""
+        check_names("configuration", values, cls.model_fields, required=required_fields())
+        try:
+            return cls(**values)
+        except ValidationError as error:
+            raise ValueError(_one_line(error, values)) from error
+
+
+#: What pydantic found wrong, in this project's words; braces are filled from the error's context.
+_EXPECTED = {
+    "int_type": "an integer",
+    "float_type": "a finite number",
+    "finite_number": "a finite number",
+    "bool_type": "true or false",
+    "string_type": "text",
+    "string_pattern_mismatch": "letters, digits and underscores",
+    "greater_than": "a number above {gt:g}",
+    "greater_than_equal": "at least {ge:g}",
+    "less_than": "a number below {lt:g}",
+    "less_than_equal": "at most {le:g}",
+}
+
+
+def _one_line(error: ValidationError, values: dict[str, Any]) -> str:
+    """Say the first thing that is wrong: the field, what was found, and what was expected."""
+    first = error.errors(include_url=False)[0]
+    field, kind = str(first["loc"][0]), first["type"]
+    if field == "features":
+        expected = "a list of at least two positive integers"
+    elif kind == "literal_error":
+        expected = f"one of {', '.join(get_args(RunConfig.model_fields[field].annotation))}"
+    else:
+        expected = _EXPECTED.get(kind, first["msg"]).format(**first.get("ctx", {}))
+    if kind == "float_type" and isinstance(values[field], str) and "e" in values[field].lower():
+        expected += " (YAML takes 1e-5 for text: write 1.0e-5)"
+    return f"{field} is {values[field]!r}; expected {expected}"
+
+
+def required_fields() -> list[str]:
+    """Names of the fields that every configuration must state: all but those that came later and have a default.
+
+    Examples
+    --------
+    >>> "features" in required_fields(), "fast_layers" in required_fields()
+    (True, False)
+    """
+    return [name for name, field in RunConfig.model_fields.items() if field.is_required()]
+
+
+def check_names(what: str, given: Any, known: Any, required: Any = ()) -> None:
+    """Refuse unknown and missing names, and suggest what may have been meant.
+
+    Examples
+    --------
+    >>> check_names("preset", ["epoch"], ["epochs", "fold"])
+    Traceback (most recent call last):
+    ValueError: preset has the unknown key 'epoch'; did you mean 'epochs'?
+    """
+    for name in given:
+        if name not in known:
+            near = difflib.get_close_matches(str(name), [str(k) for k in known], n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(map(str, known))}"
+            raise ValueError(f"{what} has the unknown key {name!r}; {hint}")
+    missing = [name for name in required if name not in given]
+    if missing:
+        raise ValueError(f"{what} lacks {', '.join(map(repr, missing))}")
 
 
 class _Loader(yaml.SafeLoader):
@@ -37,8 +229,13 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-@dataclass(frozen=True)
-class Preset:
+def _points(points: Any) -> Any:
+    if not isinstance(points, list) or not points or any(points.count(point) > 1 for point in points):
+        raise ValueError(f"is {points!r}; expected a list without repeats")
+    return tuple(points)
+
+
+class Preset(BaseModel):
     """A named grid of runs.
 
     Examples
@@ -47,19 +244,32 @@ class Preset:
     120
     """
 
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
     name: str
     about: str
-    grid: dict[str, tuple[Any, ...]]
-    values: dict[str, Any]
+    grid: dict[str, Annotated[tuple[Any, ...], BeforeValidator(_points)]]
+    values: dict[str, Any] = Field(alias="run")
+
+    @field_validator("about")
+    @classmethod
+    def _one_paragraph(cls, about: str) -> str:
+        return " ".join(about.split())
+
+    @field_validator("grid")
+    @classmethod
+    def _axes_in_order(cls, grid: dict[str, Any]) -> dict[str, Any]:
+        check_names("grid", grid, POINT, required=AXES)
+        return {axis: grid[axis] for axis in POINT if axis in grid}
 
     @classmethod
-    def load(cls, preset: str | os.PathLike[str]) -> Preset:
+    def load(cls, preset: str | os.PathLike[str]) -> Self:
         """Read a preset by name (``workflow/presets/<name>.yaml``) or by the path of a YAML file.
 
         Raises
         ------
         ValueError
-            If there is no such preset, the file is no YAML mapping, or a key is unknown, missing, there twice or of a
+            If there is no such preset, the file is no YAML mapping, or a key is unknown, missing, given twice or of a
             wrong type; the file and the key.
         """
         path = Path(preset)
@@ -77,28 +287,32 @@ class Preset:
             raise ValueError(f"preset {path} holds {type(content).__name__}; expected a mapping")
         sections = ("about", "grid", "run")
         check_names(f"preset {path.name}", content, sections, required=sections)
-        for section, kind in (("about", str), ("grid", dict), ("run", dict)):
-            if not isinstance(content[section], kind):
-                raise ValueError(f"preset {path.name}: {section} is {content[section]!r}; expected a {kind.__name__}")
-        check_names(f"preset {path.name}, grid", content["grid"], POINT, required=AXES)
-        for axis, points in content["grid"].items():
-            if not isinstance(points, list) or not points or any(points.count(point) > 1 for point in points):
-                raise ValueError(f"preset {path.name}, grid: {axis} is {points!r}; expected a list without repeats")
-        if SEED_AXIS in content["grid"] and SEED_AXIS in content["run"]:
-            raise ValueError(f"preset {path.name}: {SEED_AXIS} is in grid and in run; expected it in one of them")
-        grid = {axis: tuple(content["grid"][axis]) for axis in POINT if axis in content["grid"]}
-        names = [field.name for field in dataclasses.fields(RunConfig) if field.name not in grid]
-        required = [name for name in required_fields() if name in names]
-        check_names(f"preset {path.name}, run", content["run"], names, required=required)
-        made = cls(path.stem, " ".join(content["about"].split()), grid, content["run"])
         try:
-            names = [run.name for run in made.runs()]  # every value is checked now, not in the middle of a night
-            if len(set(names)) < len(names):
-                twice = next(name for name in names if names.count(name) > 1)
-                raise ValueError(f"grid: two runs would be called {twice}; values of a must differ in three decimals")
+            made = cls(name=path.stem, **content)
+            made._check()  # every value, now, and not in the middle of a night
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            section, *axis = first["loc"]
+            reason = str(first.get("ctx", {}).get("error", ""))
+            if axis:
+                reason = f"grid: {axis[0]} {reason}"
+            elif not reason:
+                expected = "text" if section == "about" else "a mapping"
+                reason = f"{section} is {first['input']!r}; expected {expected}"
+            raise ValueError(f"preset {path.name}: {reason}") from error
         except ValueError as error:
             raise ValueError(f"preset {path.name}: {error}") from error
         return made
+
+    def _check(self) -> None:
+        if SEED_AXIS in self.grid and SEED_AXIS in self.values:
+            raise ValueError(f"{SEED_AXIS} is in grid and in run; expected it in one of them")
+        known = [name for name in RunConfig.model_fields if name not in self.grid]
+        check_names("run", self.values, known, required=[name for name in required_fields() if name in known])
+        names = [run.name for run in self.runs()]
+        twice = [name for name in names if names.count(name) > 1]
+        if twice:
+            raise ValueError(f"grid: two runs would be called {twice[0]}; values of a must differ in three decimals")
 
     def run(self, **point: Any) -> RunConfig:
         """Configuration of one point of the grid; axes with a single value may be left out.

@@ -45,6 +45,30 @@ def project_root() -> Path:
     )
 
 
+def use_own_kernel() -> None:
+    """Let every notebook that this process and its children execute run on the interpreter that executes it.
+
+    ``reproduction/jupyter`` has a kernel ``python3`` of that kind. In ``JUPYTER_PATH`` it comes before all others, such
+    as one below the home folder that points to another Python, or to one that is gone.
+    """
+    own = str(Path(__file__).parent / "jupyter")
+    paths = os.environ.get("JUPYTER_PATH", "").split(os.pathsep)
+    os.environ["JUPYTER_PATH"] = os.pathsep.join([own, *(path for path in paths if path not in ("", own))])
+
+
+def use_home(substitute: str | os.PathLike[str]) -> bool:
+    """Let ``substitute`` be the home folder of this process and its children if the person's own cannot be written.
+
+    Snakemake, Jupyter, IPython, matplotlib and torch keep caches in the home folder. Tell whether it was replaced.
+    """
+    home = os.path.expanduser("~")  # without HOME, from the password file; "~" itself if that has none
+    if os.path.isabs(home) and os.path.isdir(home) and os.access(home, os.W_OK | os.X_OK):
+        return False
+    Path(substitute).mkdir(parents=True, exist_ok=True)
+    os.environ["HOME"] = str(Path(substitute).resolve())
+    return True
+
+
 def atomic_write(path: str | os.PathLike[str], content: bytes | str) -> Path:
     """Write ``content`` to ``path`` so that the file is either the old one or, whole, the new one.
 

@@ -9,7 +9,14 @@ import pandas as pd
 import pytest
 
 from reproduction.config import Preset
-from reproduction.report.costs import cost_of_runs, cost_table, plot_costs, projected_hours
+from reproduction.report.costs import (
+    cost_of_runs,
+    cost_rows,
+    cost_table,
+    energy_rows,
+    projected_hours,
+    projection_rows,
+)
 from reproduction.runs.tables import Results, load_results
 
 
@@ -70,7 +77,7 @@ def test_a_gpu_is_named_where_runs_used_it():
     assert cost_table({"mine": results({}, gpu="A GPU")})["device"].tolist() == ["Processor, 2 cores"]
 
 
-@pytest.mark.parametrize("preset", ["hippocampus", "quick"])
+@pytest.mark.parametrize("preset", ["hippocampus", "phantoms"])
 def test_stored_results_have_plausible_costs(preset):
     runs = cost_of_runs(load_results(preset))
     assert len(runs) == len(load_results(preset).provenance["runs"])
@@ -100,25 +107,31 @@ def test_a_projection_needs_the_cases_of_every_organ():
         projected_hours(Preset.load("quick"), 1.0, {"kidney": 1})
 
 
-def test_every_training_has_its_mark():
-    runs = pd.DataFrame(
-        {
-            "preset": ["one", "one", "one", "two", "two"],
-            "run": [f"aorta-a0.010-{loss}-fold0-unet" for loss in ("ce", "ce", "sd", "sd", "ce")],
-            "busy_s": [30.0, 20.0, 40.0, 50.0, math.nan],
-        }
-    )
-    (ax,) = plot_costs(runs).axes
-    drawn = {(line.get_label(), *map(float, line.get_xdata())) for line in ax.lines if len(line.get_xdata())}
-    assert {points[1:] for points in drawn} == {(20.0, 30.0), (40.0,), (50.0,)}
-    assert {points[0] for points in drawn} >= {"cross-entropy", "soft-Dice"}
-    assert [label.get_text() for label in ax.get_yticklabels()] == ["one", "two"]
-    assert all(abs(y - round(y)) < 0.5 for line in ax.lines for y in line.get_ydata()), "a mark is in its preset's row"
+def test_rows_of_the_page():
+    table = cost_table({"mine": results({}, {"cpu_s": 18.0}), "old": results({"cpu_s": None})})
+    rows = {row[0]: row[1:] for row in cost_rows(table)}
+    assert rows["trainings"] == ["2", "1"] and rows["parameters of the network"] == ["1,234", "1,234"]
+    assert rows["processor time, s a training"] == ["27 (18 to 36)", "not recorded"]
+    assert rows["processor time, ms a step"] == ["3,000.0 (2,000.0 to 4,000.0)", "not recorded"]
+    assert rows["processor time of all, core hours"] == ["0.01", "not recorded"]
+    assert rows["part of it in the training loop"] == ["75 %", "75 %"]
+    assert rows["machine"] == ["Processor, 2 cores"] * 2 and rows["arithmetic"] == ["bfloat16"] * 2
 
 
-def test_marks_need_processor_seconds():
-    runs = pd.DataFrame({"preset": ["one"], "run": ["aorta-a0.010-ce-fold0-unet"], "busy_s": [math.nan]})
-    with pytest.raises(ValueError, match="runs: found no training with processor seconds"):
-        plot_costs(runs)
-    with pytest.raises(ValueError, match=r"runs: found columns \['preset', 'run'\]; expected also \['busy_s'\]"):
-        plot_costs(runs[["preset", "run"]])
+def test_energy_is_watts_times_core_hours():
+    table = cost_table({"mine": results({"cpu_s": 7200.0}), "old": results({"cpu_s": None})})
+    assert energy_rows(table, (5, 10)) == [
+        ["5 W a core", "10 Wh", "not recorded"],
+        ["10 W a core", "20 Wh", "not recorded"],
+    ]
+
+
+def test_rows_of_a_projection():
+    plan = Preset.load("paper")
+    timed = pd.DataFrame([{"input": "2 threads, batch of 1", "ms": 100.0, "peer": "plain", "peer_ms": 300.0}])
+    rows = projection_rows(plan, timed, dict.fromkeys(plan.grid["organ"], 320))
+    # 120 runs of 32,000 steps: 106.7 hours at .1 s.
+    assert rows == [
+        ["2 threads", "as the preset `paper` does it", "100", "0.9", "4.4"],
+        ["2 threads", "plain", "300", "2.7", "13.3"],
+    ]

@@ -113,7 +113,7 @@ FIRST, SECOND = ORDER[:2]
     [
         (FILES[f"{FIRST}/ct.nii.gz"][:-100], "no usable NIfTI volume"),
         (b"", "no usable NIfTI volume"),
-        (gzip.compress(b"text"), "no usable NIfTI volume"),
+        (gzip.compress(b"text", mtime=0), "no usable NIfTI volume"),
         (TOO_BIG, r"its shape \(24, 24, 25\) or place is not that of its mask \(24, 24, 24\)"),
         (MOVED, r"its shape \(24, 24, 24\) or place is not that of its mask"),
         (NAN, "an image with 140 voxels of NaN or infinity"),

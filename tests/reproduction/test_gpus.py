@@ -1,4 +1,4 @@
-"""Memory of a run, room on simulated GPUs, slots: who gets which device, who waits, what a dead process gives back."""
+"""Memory of a run, memory of simulated GPUs, slots: who gets which, who waits, what a dead process gives back."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import filelock
 import pytest
 import torch
 from hypothesis import given
@@ -17,16 +18,7 @@ import tiny
 from reproduction.config import Preset
 from reproduction.network.unet import UNet
 from reproduction.runs import gpus
-from reproduction.runs.gpus import (
-    PROCESS_MIB,
-    Device,
-    NoRoomError,
-    devices,
-    estimate_mib,
-    make_slots,
-    name_devices,
-    take_slot,
-)
+from reproduction.runs.gpus import PROCESS_MIB, NoDeviceError, estimate_mib, free_memory, make_slots, take_slot
 
 WAIT_S = 120  # for a loaded machine; nothing here measures time
 
@@ -110,118 +102,134 @@ def test_patch_sides():
 # what the devices have
 
 
+def pretend(monkeypatch: pytest.MonkeyPatch, *free: int) -> None:
+    """Let torch see GPUs with that much free memory."""
+    monkeypatch.setattr(gpus, "_ASK", f"print(*{free!r})")
+
+
 @pytest.mark.parametrize(
-    ("free", "wanted", "visible", "names"),
+    ("free", "wanted", "visible", "found"),
     [
-        ([8000], "cuda", None, ["0"]),
-        ([8000, 9000], "cuda", None, ["0", "1"]),
-        ([8000, 9000], "cuda", "6,3", ["6", "3"]),
-        ([8000, 9000], "cuda", "GPU-aa, GPU-bb", ["GPU-aa", "GPU-bb"]),
-        ([8000], "cuda", "2,99,4", ["2"]),  # CUDA stops at the first number that it does not have
-        ([8000, 9000], "cuda:1", None, ["1"]),
-        ([8000, 9000], "cuda:1", "6,3", ["3"]),
+        ([8000], None, None, {"0": 8000}),
+        ([8000, 9000], "cuda", None, {"0": 8000, "1": 9000}),
+        ([8000, 9000], "cuda", "6,3", {"6": 8000, "3": 9000}),
+        ([8000, 9000], None, "GPU-aa, GPU-bb", {"GPU-aa": 8000, "GPU-bb": 9000}),
+        ([8000], None, "2,99,4", {"2": 8000}),  # CUDA stops at the first number that it does not have
+        ([8000, 9000], "cuda:1", None, {"1": 9000}),
+        ([8000, 9000], "cuda:1", "6,3", {"3": 9000}),
     ],
 )
-def test_names_are_those_that_a_run_can_be_given(free, wanted, visible, names):
-    found = name_devices(free, wanted, visible)
-    assert [device.name for device in found] == names
-    assert [device.free_mib for device in found] == (free[-1:] if ":" in wanted else free)
+def test_names_are_those_that_a_run_can_be_given(free, wanted, visible, found, monkeypatch):
+    pretend(monkeypatch, *free)
+    values = {"NOISYSEG_DEVICE": wanted, "CUDA_VISIBLE_DEVICES": visible}
+    assert free_memory({name: value for name, value in values.items() if value}) == found
 
 
 @pytest.mark.parametrize("wanted", ["cuda:2", "cuda:x", "cuda:-1", "mps"])
-def test_a_device_that_is_not_there(wanted):
-    with pytest.raises(NoRoomError, match=rf"^NOISYSEG_DEVICE is '{wanted}'; expected cpu, cuda, or cuda:0 to cuda:1$"):
-        name_devices([1, 2], wanted)
+def test_a_device_that_is_not_there(wanted, monkeypatch):
+    pretend(monkeypatch, 1, 2)
+    message = rf"^NOISYSEG_DEVICE is '{wanted}'; expected one of cpu, cuda, cuda:0, cuda:1$"
+    with pytest.raises(NoDeviceError, match=message):
+        free_memory({"NOISYSEG_DEVICE": wanted})
 
 
-def test_without_a_gpu_the_person_is_told_what_to_do():
-    with pytest.raises(NoRoomError, match=r"torch finds no GPU here.*--profile local.*NOISYSEG_DEVICE=cpu"):
-        name_devices([])
+def test_without_a_gpu_the_message_says_what_to_do(monkeypatch):
+    pretend(monkeypatch)
+    with pytest.raises(NoDeviceError, match=r"torch finds no GPU here.*--profile local.*NOISYSEG_DEVICE=cpu"):
+        free_memory({})
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="asks torch on a machine without a GPU")
 def test_torch_is_asked():
-    with pytest.raises(NoRoomError, match="torch finds no GPU here"):
-        devices(os.environ)
+    with pytest.raises(NoDeviceError, match="torch finds no GPU here"):
+        free_memory(os.environ)
 
 
 def test_an_answer_that_is_an_error_is_passed_on(tmp_path):
     (tmp_path / "torch.py").write_text("raise RuntimeError('the driver is too old')")
-    with pytest.raises(
-        NoRoomError, match="torch cannot ask the GPUs for their memory: RuntimeError: the driver is too"
-    ):
-        devices({"PYTHONPATH": str(tmp_path)})
-
-
-# room
-
-
-def test_room_by_hand():
-    assert make_slots([Device("0", 4000)], 1500) == ["0", "0"]
-    assert make_slots([Device("0", 3000)], 1500) == ["0", "0"]  # a run may fill it to the last byte
-    # 10 GiB free on both together are room for six runs of 1.6 GiB, but no run is cut in two.
-    assert make_slots([Device("a", 5000), Device("b", 5000)], 1600) == ["a", "b", "a", "b", "a", "b"]
-    assert make_slots([Device("a", 1000), Device("b", 3500)], 1600) == ["b", "b"]
-
-
-def test_no_room():
-    with pytest.raises(NoRoomError, match=r"takes 3000 MiB and fits nowhere: 0 has 2999 MiB free, 1 has 5 MiB free; "):
-        make_slots([Device("0", 2999), Device("1", 5)], 3000)
-    with pytest.raises(ValueError, match="need_mib is 0; expected at least 1"):
-        make_slots([Device("0", 2999)], 0)
-
-
-@given(st.lists(st.integers(0, 100_000), min_size=1, max_size=5), st.integers(1, 5000))
-def test_no_gpu_gets_more_than_it_has_and_none_is_left_with_room(free, need):
-    there = [Device(str(number), mib) for number, mib in enumerate(free)]
-    if max(free) < need:
-        with pytest.raises(NoRoomError):
-            make_slots(there, need)
-        return
-    slots = make_slots(there, need)
-    for device in there:
-        assert slots.count(device.name) * need <= device.free_mib < (slots.count(device.name) + 1) * need
-    # Fewer runs than slots are spread: no GPU has two before every GPU with room has one.
-    first = slots[: sum(mib >= need for mib in free)]
-    assert len(set(first)) == len(first)
+    with pytest.raises(NoDeviceError, match="torch cannot ask the GPUs for their memory: RuntimeError: the driver is"):
+        free_memory({"PYTHONPATH": str(tmp_path)})
 
 
 # slots
 
 
-def test_a_slot_shows_its_gpu_alone_and_gives_it_back(tmp_path, monkeypatch):
-    with take_slot(["3", "5"], tmp_path) as first, take_slot(["3", "5"], tmp_path) as second:
-        assert (first, second) == ("3", "5")
-        assert os.environ["CUDA_VISIBLE_DEVICES"] == "5" and os.environ["NOISYSEG_DEVICE"] == "cuda"
-    assert "CUDA_VISIBLE_DEVICES" not in os.environ and "NOISYSEG_DEVICE" not in os.environ
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
+def test_slots_by_hand(tmp_path):
+    assert make_slots({"0": 4000}, 1500, tmp_path) == ["0-0", "0-1"]
+    assert make_slots({"0": 3000}, 1500, tmp_path) == ["0-0", "0-1"]  # runs may fill it to the last byte
+    # 10 GiB free on both together hold six runs of 1.6 GiB, but no run is cut in two.
+    assert make_slots({"a": 5000, "b": 5000}, 1600, tmp_path) == ["a-0", "b-0", "a-1", "b-1", "a-2", "b-2"]
+    assert make_slots({"a": 1000, "b": 3500}, 1600, tmp_path) == ["b-0", "b-1"]
+
+
+def test_a_run_that_fits_nowhere(tmp_path):
+    message = r"takes 3000 MiB and fits nowhere: 0 has 2999 MiB free, 1 has 5 MiB free; free some"
+    with pytest.raises(NoDeviceError, match=message):
+        make_slots({"0": 2999, "1": 5}, 3000, tmp_path)
+
+
+def test_a_slot_that_is_still_held_is_one_of_them(tmp_path):
+    """The memory of a run that outlived its command is not free, and is counted with its slot."""
+    slots = make_slots({"0": 5000, "1": 3500}, 1600, tmp_path)
+    assert slots == ["0-0", "1-0", "0-1", "1-1", "0-2"]
+    (tmp_path / "0-0.lock").touch()  # of one that has ended
+    with filelock.FileLock(tmp_path / "0-2.lock"), filelock.FileLock(tmp_path / "1-1.lock"):
+        assert make_slots({"0": 3400, "1": 1900}, 1600, tmp_path) == ["0-2", "1-1", "0-0", "1-0", "0-1"]
+        assert make_slots({"0": 200, "1": 200}, 1600, tmp_path) == ["0-2", "1-1"]
+    with pytest.raises(NoDeviceError):
+        make_slots({"0": 200, "1": 200}, 1600, tmp_path)
+
+
+@given(st.lists(st.integers(0, 30_000), min_size=1, max_size=5), st.integers(1, 5000))
+def test_no_gpu_gets_more_than_it_has_and_none_is_left_with_space_for_a_run(free, need):
+    devices, folder = {str(number): mib for number, mib in enumerate(free)}, Path("no-such-folder")
+    if max(free) < need:
+        with pytest.raises(NoDeviceError):
+            make_slots(devices, need, folder)
+        return
+    slots = make_slots(devices, need, folder)
+    assert len(set(slots)) == len(slots)
+    names = [slot.split("-")[0] for slot in slots]
+    for name, mib in devices.items():
+        assert names.count(name) * need <= mib < (names.count(name) + 1) * need
+    # Fewer runs than slots are spread: no GPU has two before every GPU that holds one has one.
+    first = names[: sum(mib >= need for mib in free)]
+    assert len(set(first)) == len(first)
+
+
+def test_a_slot_shows_its_gpu_alone(tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,GPU-a-b")
     monkeypatch.setenv("NOISYSEG_DEVICE", "cuda:1")  # a number that is wrong once only one GPU is seen
-    with take_slot(["5"], tmp_path):
-        assert os.environ["CUDA_VISIBLE_DEVICES"] == "5" and os.environ["NOISYSEG_DEVICE"] == "cuda"
-    assert os.environ["CUDA_VISIBLE_DEVICES"] == "3,5" and os.environ["NOISYSEG_DEVICE"] == "cuda:1"
-    with take_slot(["cpu"], tmp_path):
-        assert os.environ["CUDA_VISIBLE_DEVICES"] == "3,5" and os.environ["NOISYSEG_DEVICE"] == "cpu"
+    slots = ["3-0", "GPU-a-b-0"]
+    with take_slot(slots, tmp_path):
+        assert (os.environ["CUDA_VISIBLE_DEVICES"], os.environ["NOISYSEG_DEVICE"]) == ("3", "cuda")
+        with take_slot(slots, tmp_path):
+            assert os.environ["CUDA_VISIBLE_DEVICES"] == "GPU-a-b"
+    monkeypatch.setenv("NOISYSEG_DEVICE", "cpu")
+    with take_slot(["cpu-0"], tmp_path):
+        assert os.environ["NOISYSEG_DEVICE"] == "cpu"
 
 
 def test_without_slots_there_is_nothing_to_take(tmp_path):
-    with take_slot([], tmp_path / "never") as name:
-        assert name is None and not (tmp_path / "never").exists()
+    with take_slot([], tmp_path / "never"):
+        assert not (tmp_path / "never").exists()
 
 
-def test_an_error_gives_the_slot_back(tmp_path):
-    with pytest.raises(ValueError, match="inside"), take_slot(["0"], tmp_path):
+def test_an_error_gives_the_slot_back(tmp_path, monkeypatch):
+    monkeypatch.setenv("NOISYSEG_DEVICE", "cpu")
+    with pytest.raises(ValueError, match="inside"), take_slot(["cpu-0"], tmp_path):
         raise ValueError("inside")
-    with take_slot(["0"], tmp_path) as name:
-        assert name == "0"
+    with take_slot(["cpu-0"], tmp_path):
+        pass
 
 
 _HOLD = """
-import sys, time
+import os, sys, time
 from pathlib import Path
 from reproduction.runs.gpus import take_slot
 slots, folder, me = sys.argv[1].split(","), Path(sys.argv[2]), sys.argv[3]
-with take_slot(slots, folder / "locks") as name:
-    (folder / f"{me}.in").write_text(name)
+with take_slot(slots, folder / "locks"):
+    (folder / f"{me}.in").write_text(os.environ["CUDA_VISIBLE_DEVICES"])
     while not (folder / f"{me}.out").exists():
         time.sleep(0.02)
 """
@@ -250,16 +258,16 @@ class Holder:
 
 
 def test_processes_get_different_slots_wait_and_get_those_of_the_dead(tmp_path):
-    holders = [Holder(tmp_path, "0,1", f"p{k}") for k in range(2)]
+    holders = [Holder(tmp_path, "0-0,1-0", f"p{k}") for k in range(2)]
     try:
         assert sorted(holder.wait() for holder in holders) == ["0", "1"]
-        holders.append(Holder(tmp_path, "0,1", "p2"))
+        holders.append(Holder(tmp_path, "0-0,1-0", "p2"))
         time.sleep(1.5)
         assert not holders[2].has()  # both are taken
         freed = holders[0].has()
         holders[0].process.kill()
         assert holders[2].wait() == freed
-        holders.append(Holder(tmp_path, "0,1", "p3"))
+        holders.append(Holder(tmp_path, "0-0,1-0", "p3"))
         kept = holders[1].has()
         holders[1].let_go()
         assert holders[3].wait() == kept

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
-from functools import partial
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,11 @@ import yaml
 
 import tiny
 from reproduction.config import Preset
+from reproduction.paths import write_json
 from reproduction.runs import grid
-from reproduction.runs.gpus import Device
-from reproduction.runs.grid import mark_done, run_grid
+from reproduction.runs.grid import _are_tables_of, first_cause, mark_done, run_grid
 from reproduction.runs.notebook import BatchError
-from reproduction.runs.step_time import Step, StepError, time_step_apart
+from reproduction.runs.plan import Step
 
 
 @pytest.fixture
@@ -29,57 +30,128 @@ def plan(tmp_path: Path) -> Preset:
 
 @pytest.fixture
 def snakemake(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """Stands in for Snakemake: keeps the command, and answers with the exit code in `code`."""
-    seen: dict[str, Any] = {"code": 0}
+    """Stands in for data script, Snakemake and tables: what they got; `code` and `log` of Snakemake."""
+    seen: dict[str, Any] = {"code": 0, "log": ""}
 
-    def run(command: list[str], root: Path) -> int:
-        seen["command"] = command
+    def run(home: Path, options: list[str], values: dict[str, Any]) -> int:
+        seen.update(home=home, options=options, values=values)
+        (home / "grid.log").write_text(seen["log"])
         return seen["code"]
 
     monkeypatch.setattr(grid, "_run_snakemake", run)
-    monkeypatch.setattr("reproduction.runs.plan.time_step", lambda *_: Step(1.0, 7, 2, "float32", "cpu"))
+    monkeypatch.setattr(grid, "prepare_data", lambda preset, data, source, report: seen.update(source=source))
+    monkeypatch.setattr("reproduction.runs.plan.time_step", lambda *_: Step(1.0, "float32", "cpu"))
+    monkeypatch.setattr("reproduction.runs.tables.gather", lambda preset, home: home)
+    monkeypatch.setattr("reproduction.runs.tables.write_results", lambda results, out: seen.update(tables=out))
     return seen
 
 
-def test_paths_reach_snakemake_as_they_are(snakemake, tmp_path):
-    odd = tmp_path / "my: data #1 'x'"
+def test_what_the_steps_get(snakemake, tmp_path):
+    odd = tmp_path / "my: data #1 'x' {y} $z"
     odd.mkdir()
     lines: list[str] = []
     tables = run_grid("smoke", odd, tmp_path / "my runs", source=str(odd), cores=3, report=lines.append)
-    assert tables == tmp_path / "my runs" / "smoke" / "results" / "smoke"
-    command = snakemake["command"]
-    settings = dict(entry.split("=", 1) for entry in command[command.index("--config") + 1 :])
-    # Snakemake reads every value as YAML.
-    read = {name: yaml.load(value, Loader=yaml.loader.BaseLoader) for name, value in settings.items()}
-    assert read == {"preset": "smoke", "data": str(odd), "source": str(odd)}
-    assert command[command.index("--cores") + 1] == "3" and "--dry-run" not in command
-    assert command[command.index("--directory") + 1] == str(tmp_path / "my runs" / "smoke")
-    assert lines[0].startswith("smoke: 2 runs, 0 done; ") and lines[-1].startswith("smoke: complete after ")
+    home = tmp_path / "my runs" / "smoke"
+    assert tables == snakemake["tables"] == home / "results" / "smoke" and snakemake["source"] == str(odd)
+    values = snakemake["values"]
+    assert {name: values[name] for name in ("preset", "data", "slots", "cores")} == {
+        **{"preset": "smoke", "data": str(odd), "slots": "", "cores": 3}
+    }
+    assert snakemake["home"] == home and snakemake["options"][-2:] == ["--cores", "3"]
+    assert lines[0].startswith("smoke: 2 runs, 0 done; ")
+    assert [line.split("] ")[1] for line in lines[2:]] == [f"data below {odd}", "tables", "smoke is complete"]
+
+
+def test_values_reach_the_snakefile_as_they_are(tmp_path, monkeypatch):
+    seen: list[list[str]] = []
+
+    class Process:
+        returncode = 0
+
+        def __init__(self, command: list[str], **_: object) -> None:
+            seen.append(command)
+
+        def __enter__(self) -> Process:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+        def poll(self) -> int:
+            return 0
+
+    monkeypatch.setattr(grid.subprocess, "Popen", Process)
+    values = {"data": "my: data #1 'x' \"{y}\" $z & œ", "cores": 3}
+    assert grid._run_snakemake(tmp_path, ["--cores", "3"], values) == 0
+    (command,) = seen
+    name, _, value = command[-1].partition("=")
+    assert (
+        name == "request" and re.fullmatch(r"[\w=-]+", value) and json.loads(base64.urlsafe_b64decode(value)) == values
+    )
+    assert command[command.index("--directory") + 1] == str(tmp_path)
 
 
 def test_a_preset_file_is_named_by_its_absolute_path(snakemake, tmp_path, monkeypatch):
     tiny.make_preset(tmp_path / "mine.yaml")
     monkeypatch.chdir(tmp_path)
     run_grid("mine.yaml", dry_run=True, report=lambda line: None)
-    assert "command" not in snakemake and not (tmp_path / "runs").exists()
+    assert "values" not in snakemake and not (tmp_path / "runs").exists()
     run_grid("mine.yaml", report=lambda line: None)
-    assert f'preset="{tmp_path / "mine.yaml"}"' in snakemake["command"] and "--dry-run" not in snakemake["command"]
-    assert (tmp_path / "runs" / "mine").is_dir()
+    assert snakemake["values"]["preset"] == str(tmp_path / "mine.yaml") and (tmp_path / "runs" / "mine").is_dir()
 
 
-def test_a_failed_grid_names_the_first_failure(snakemake, tmp_path):
-    snakemake["code"] = 1
-    with pytest.raises(
-        BatchError, match=r"^preset smoke did not finish: see the lines above; the same command goes on"
-    ):
+def test_a_failed_grid_ends_with_the_cause_and_where_it_is(snakemake, tmp_path):
+    lines = ["Using profile", "Traceback (most recent call last):", '  File "x.py", line 3, in f', "    g()"]
+    lines += ["PermissionError: [Errno 13] Permission denied: '/nowhere/.cache'", "", "During handling of the above:"]
+    lines += [f"  line {k}" for k in range(100)] + ["RuntimeError: no cache"]
+    snakemake.update(code=1, log="\n".join(lines))
+    message = (
+        r"^preset smoke did not finish: PermissionError: \[Errno 13\] Permission denied: '/nowhere/\.cache'; "
+        r"everything that was said is in .*/smoke/grid\.log; the same command goes on from here$"
+    )
+    with pytest.raises(BatchError, match=message):
         run_grid("smoke", tmp_path, tmp_path, report=lambda line: None)
     config = Preset.load("smoke").run(loss="sd")
     folder = tmp_path / "smoke" / config.folder
     folder.mkdir()
     (folder / "failure.txt").write_text("ValueError: bad\n")
-    message = rf"1 of 2 runs failed, the first is {config.name}: ValueError: bad; the same command goes on from here$"
+    message = rf"1 of 2 runs failed, the first is {config.name}: ValueError: bad; everything that was said is in"
     with pytest.raises(BatchError, match=message):
         run_grid("smoke", tmp_path, tmp_path, report=lambda line: None)
+
+
+@pytest.mark.parametrize(
+    ("log", "cause"),
+    [
+        ("", "Snakemake said nothing"),
+        ("one\n\ntwo\n\n", "two"),
+        ("a: epoch 1\nreproduction: unexpected KeyError: 'x'\nfailed: run\n", "unexpected KeyError: 'x'"),
+        ("  WorkflowError:\nFailed to open x\n", "WorkflowError: Failed to open x"),
+        (
+            "WildcardError in rule run in file Snakefile, line 3:\nmore\n",
+            "WildcardError in rule run in file Snakefile, line 3: more",
+        ),
+        ("failed: run -> a/.done\nlast\n", "failed: run -> a/.done"),
+    ],
+)
+def test_the_first_cause_in_a_log(log, cause, tmp_path):
+    (tmp_path / "x.log").write_text(log)
+    assert first_cause(tmp_path / "x.log") == cause
+
+
+def test_tables_are_made_again_where_runs_or_the_preset_changed(plan, tmp_path):
+    hashes = [config.hash for config in plan.runs()]
+    for config in plan.runs():
+        (tmp_path / config.folder).mkdir()
+        (tmp_path / config.folder / "metrics.json").touch()
+    assert not _are_tables_of(plan, tmp_path, tmp_path / "t")
+    path = write_json(tmp_path / "t" / "provenance.json", {"runs": [{"config_hash": name} for name in hashes]})
+    assert _are_tables_of(plan, tmp_path, tmp_path / "t")
+    write_json(path, {"runs": [{"config_hash": name} for name in [*hashes, "0" * 12]]})
+    assert not _are_tables_of(plan, tmp_path, tmp_path / "t")
+    write_json(path, {"runs": [{"config_hash": name} for name in hashes]})
+    os.utime(path, ns=(10**18, 10**18))
+    assert not _are_tables_of(plan, tmp_path, tmp_path / "t")
 
 
 def test_a_mark_is_as_old_as_the_result_and_never_without_one(plan, tmp_path):
@@ -105,9 +177,9 @@ def test_two_at_once_are_refused(snakemake, tmp_path):
     with filelock.FileLock(tmp_path / "smoke" / ".lock"):
         with pytest.raises(BatchError, match=r"another process works on preset smoke in .*; wait for it or stop it"):
             run_grid("smoke", tmp_path, tmp_path, report=lambda line: None)
-    assert "command" not in snakemake
+    assert "values" not in snakemake
     run_grid("smoke", tmp_path, tmp_path, report=lambda line: None)
-    assert "command" in snakemake
+    assert "values" in snakemake
 
 
 @pytest.mark.parametrize(
@@ -116,13 +188,12 @@ def test_two_at_once_are_refused(snakemake, tmp_path):
         ({"preset_name": "smok"}, ValueError, r"preset is 'smok'; there are .*smoke"),
         ({"profile": "slrm"}, ValueError, r"profile is 'slrm'; there are .*local"),
         ({"source": "nowhere"}, FileNotFoundError, r"source nowhere does not exist"),
-        ({"data": "a{b}"}, ValueError, r"data is '.*a\{b\}'; Snakemake takes no path with braces"),
     ],
 )
 def test_bad_input_is_refused_before_snakemake_starts(snakemake, tmp_path, arguments, error, message):
     with pytest.raises(error, match=message):
         run_grid(**{"preset_name": "smoke", "runs": tmp_path / "runs", **arguments})
-    assert "command" not in snakemake and not (tmp_path / "runs").exists()
+    assert "values" not in snakemake and not (tmp_path / "runs").exists()
 
 
 def test_every_profile_refuses_what_would_lose_work(root):
@@ -134,32 +205,87 @@ def test_every_profile_refuses_what_would_lose_work(root):
         assert profile["keep-going"] is True, path
 
 
-def test_a_step_of_a_gpu_is_timed_in_a_process_of_its_own_on_the_device_of_the_first_slot(monkeypatch):
-    monkeypatch.setattr("reproduction.runs.run.choose_device", lambda: torch.device("cpu"))
-    assert grid._timer(["cpu", "cpu"]) is None
+def test_a_step_of_a_gpu_is_timed_in_a_process_of_its_own(snakemake, tmp_path, monkeypatch):
     monkeypatch.setattr("reproduction.runs.run.choose_device", lambda: torch.device("cuda", 0))
-    timer = grid._timer(["3", "1"])
-    assert isinstance(timer, partial) and timer.func is time_step_apart
-    assert timer.keywords == {"environment": {"NOISYSEG_DEVICE": "cuda", "CUDA_VISIBLE_DEVICES": "3"}}
-    assert isinstance(plain := grid._timer([]), partial) and plain.keywords == {"environment": {}}
+    monkeypatch.setattr("reproduction.runs.plan.time_step_apart", lambda *_: Step(3600.0, "bfloat16", "cuda"))
+    lines: list[str] = []
+    run_grid("smoke", tmp_path, tmp_path / "runs", profile="local", dry_run=True, report=lines.append)
+    assert "cost: 8 GPU hours; " in lines[1]
 
 
 def test_a_step_that_cannot_be_timed_stops_a_plan_and_no_run(snakemake, tmp_path, monkeypatch):
     def fail(*_: object) -> Step:
-        raise StepError("no training step could be timed: out of memory")
+        raise RuntimeError("out of memory")
 
     monkeypatch.setattr("reproduction.runs.plan.time_step", fail)
-    with pytest.raises(BatchError, match=r"^no training step could be timed: out of memory$"):
+    with pytest.raises(RuntimeError, match=r"^out of memory$"):
         run_grid("smoke", tmp_path, tmp_path / "runs", dry_run=True, report=lambda line: None)
     lines: list[str] = []
     run_grid("smoke", tmp_path, tmp_path / "runs", report=lines.append)
-    assert lines[1] == "plan: none, no training step could be timed: out of memory; the runs start all the same"
-    assert "command" in snakemake
+    assert lines[1] == "plan: none, no training step could be timed (out of memory); the runs start all the same"
+    assert "values" in snakemake
 
 
-def test_the_slots_that_runs_start_with_are_written_down(snakemake, tmp_path, monkeypatch):
-    monkeypatch.setattr("reproduction.runs.profiles.devices", lambda: [Device("cpu", 9000)])
+def test_slots_reach_snakemake(snakemake, tmp_path, monkeypatch):
+    monkeypatch.setattr("reproduction.runs.profiles.free_memory", lambda: {"cpu": 9000})
     monkeypatch.setattr("reproduction.runs.profiles.estimate_mib", lambda config: 4000)
     monkeypatch.setenv("NOISYSEG_DEVICE", "cpu")
     run_grid("smoke", tmp_path, tmp_path / "runs", profile="gpus", report=lambda line: None)
-    assert json.loads((tmp_path / "runs" / "smoke" / ".slots" / "slots.json").read_text()) == {"slots": ["cpu", "cpu"]}
+    assert snakemake["values"]["slots"] == "cpu-0,cpu-1" and snakemake["options"][-2:] == ["--resources", "slot=2"]
+
+
+# the whole command on names that a shell, Snakemake or papermill would read as something else
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["my preset", "R&D", "it's $HOME; touch {oops} `touch oops` #1"])
+def test_names_of_presets_and_folders_are_names(name, tmp_path):
+    folder = tmp_path / name
+    folder.mkdir()
+    tiny.make_data(folder / "data")
+    preset = tiny.make_preset(folder / f"{name}.yaml", {"loss": ["ce", "sd"]}, **{**tiny.SMALL, "epochs": 1})
+    line = tiny.Line(folder / "data", folder / "runs", str(folder / f"{name}.yaml"))
+    code, output = line.run("--no-book")
+    assert code == 0, output
+    assert (folder / "runs" / name / "results" / name / "provenance.json").is_file()
+    assert sorted(path.name for path in folder.iterdir()) == sorted(["data", "runs", f"{name}.yaml"])
+    assert not list(tmp_path.rglob("oops")) and not list((folder / "runs" / name).glob("*oops*"))
+    # Every run is announced with its place in the grid, the time since the start and the time left.
+    for k in (1, 2):
+        assert re.search(
+            rf"^\[\d+ s, \d+ s left\] run {k} of 2: hippocampus, a = 0\.02, (ce|sd), fold 0$", output, re.M
+        )
+    assert len(preset.runs()) == 2
+
+
+@pytest.mark.slow
+def test_a_home_that_cannot_be_written_stops_nothing(tmp_path, monkeypatch):
+    """Snakemake, Jupyter, IPython and matplotlib want a home folder. Not even root writes below a file."""
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("HOME", str(tmp_path / "file" / "home"))
+    tiny.make_data(tmp_path / "data")
+    tiny.make_preset(tmp_path / "t.yaml", **{**tiny.SMALL, "epochs": 1})
+    line = tiny.Line(tmp_path / "data", tmp_path / "runs", str(tmp_path / "t.yaml"))
+    code, output = line.run("--no-book")
+    assert code == 0, output
+    assert f"the home folder cannot be written: caches go to {tmp_path / 'runs' / '.home'}" in output
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("broken", ["Snakemake", "a run"])
+def test_the_last_line_has_the_cause(broken, tmp_path, monkeypatch):
+    tiny.make_data(tmp_path / "data")
+    preset = tiny.make_preset(tmp_path / "t.yaml", {"loss": ["ce"]}, **{**tiny.SMALL, "epochs": 1})
+    (config,) = preset.runs()
+    line = tiny.Line(tmp_path / "data", tmp_path / "runs", str(tmp_path / "t.yaml"))
+    if broken == "Snakemake":
+        (tmp_path / "cache").touch()
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+        cause = rf"NotADirectoryError: .*'{re.escape(str(tmp_path / 'cache'))}"
+    else:
+        (tmp_path / "runs" / "t" / config.folder).mkdir(parents=True)
+        (tmp_path / "runs" / "t" / config.folder / "checkpoint.pt").write_bytes(b"damaged" * 20)
+        cause = rf"1 of 1 runs failed, the first is {config.name}: ValueError: .*checkpoint\.pt is damaged or truncated"
+    code, output = line.run("--no-book")
+    assert code == 1
+    assert re.match(rf"reproduction: preset t did not finish: {cause}.*grid\.log; the same", output.splitlines()[-1])

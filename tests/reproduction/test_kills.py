@@ -114,8 +114,8 @@ def draw_kills(seed: int) -> list[Kill]:
     rng.shuffle(targets)
     kills = []
     for target in targets:
-        # A late kill falls into the cells and tables, when there are no more runs to be killed.
-        late = ("late",) if target in ("snakemake", "reproduce", "everything") else ()
+        # A late kill falls into the tables, when there are no more runs to be killed.
+        late = ("late",) if target in ("reproduce", "everything") else ()
         moment = rng.choice(("start", "epoch", *late))
         later_s = rng.uniform(0, {"start": 2.0, "epoch": 2 * PAUSE_S, "late": 2.0}[moment])
         kills.append(Kill(target, moment, rng.randint(1, 3), round(later_s, 3)))

@@ -17,7 +17,8 @@ from reproduction.config import Preset
 from reproduction.report import book
 from reproduction.runs import notebook as batch
 
-COMMANDS = ("grid", "data", "run", "cell", "status", "tables", "book")
+COMMANDS = ("grid", "data", "run", "cell", "status", "tables", "notebooks", "book")
+OF_A_PRESET = COMMANDS[:6]
 
 
 def command(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
@@ -57,14 +58,14 @@ def test_help_does_not_load_torch():
 def test_version(capsys):
     with pytest.raises(SystemExit) as caught:
         main(["--version"])
-    assert caught.value.code == 0 and capsys.readouterr().out == f"reproduction {noisyseg.__version__}\n"
+    assert caught.value.code == 0 and capsys.readouterr().out == f"noisyseg {noisyseg.__version__}\n"
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_has_help_and_refuses_unknown_options(name, capsys):
     with pytest.raises(SystemExit) as caught:
         main([name, "--help"])
-    assert caught.value.code == 0 and f"usage: reproduction {name}" in capsys.readouterr().out
+    assert caught.value.code == 0 and f"usage: python -m reproduction {name}" in capsys.readouterr().out
     with pytest.raises(SystemExit) as caught:
         main([name, "--presett", "smoke"])
     assert caught.value.code == 2
@@ -90,12 +91,12 @@ def test_usage_errors_end_with_2(arguments, said, capsys):
 # errors
 
 
-@pytest.mark.parametrize("name", [name for name in COMMANDS if name != "book"])
+@pytest.mark.parametrize("name", OF_A_PRESET)
 def test_an_unknown_preset(name, capsys):
     assert refused(capsys, name, "--preset", "smok").startswith("preset is 'smok'; there are ")
 
 
-@pytest.mark.parametrize("name", [name for name in COMMANDS if name != "book"])
+@pytest.mark.parametrize("name", OF_A_PRESET)
 def test_a_preset_file_that_is_missing_or_wrong(name, capsys, tmp_path):
     path = tmp_path / "mine.yaml"
     assert str(path) in refused(capsys, name, "--preset", str(path))
@@ -198,7 +199,52 @@ def test_no_traceback_in_a_real_process(tmp_path):
     assert done.returncode == 1 and done.stdout == "" and len(done.stderr.splitlines()) == 1
 
 
+# the home folder, where caches go
+
+
+def unusable_homes(tmp_path: Path) -> dict[str, str]:
+    """Homes that nobody can write, not even root: below a file, and an unset one whose user has no home."""
+    (tmp_path / "file").touch()
+    return {"below a file": str(tmp_path / "file" / "x"), "missing": str(tmp_path / "none"), "relative": "."}
+
+
+@pytest.mark.parametrize("home", ["below a file", "missing", "relative"])
+def test_an_unusable_home_is_replaced_below_runs(home, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("HOME", unusable_homes(tmp_path)[home])
+    assert main(["status", "--preset", "smoke", "--runs", str(tmp_path / "runs")]) == 0
+    assert os.environ["HOME"] == str(tmp_path / "runs" / ".home") and (tmp_path / "runs" / ".home").is_dir()
+    said = capsys.readouterr().err
+    assert said == f"the home folder cannot be written: caches go to {tmp_path / 'runs' / '.home'}\n"
+
+
+def test_a_home_that_can_be_written_stays(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert main(["status", "--preset", "smoke", "--runs", str(tmp_path / "runs")]) == 0
+    assert os.environ["HOME"] == str(tmp_path) and capsys.readouterr().err == ""
+    monkeypatch.delenv("HOME")
+    assert main(["status", "--preset", "smoke", "--runs", str(tmp_path / "runs")]) == 0
+    assert "HOME" not in os.environ and not (tmp_path / "runs").exists(), "the user's own, by the password file"
+
+
 # what the commands hand on
+
+
+def test_notebooks_are_executed_by_this_interpreter_in_place(monkeypatch, tmp_path, root):
+    seen: list[list[str]] = []
+
+    def run(command: list[str], check: bool) -> subprocess.CompletedProcess[str]:
+        seen.append(command)
+        return subprocess.CompletedProcess(command, 1 if "bad" in command[-1] else 0)
+
+    monkeypatch.setattr(batch.subprocess, "run", run)
+    assert main(["notebooks", "a.ipynb", "b.ipynb"]) == 0
+    assert [command[-1] for command in seen] == ["a.ipynb", "b.ipynb"]
+    assert seen[0][:3] == [sys.executable, "-m", "nbconvert"] and {"--execute", "--inplace"} <= set(seen[0])
+    assert os.environ["JUPYTER_PATH"].split(os.pathsep)[0] == str(root / "src" / "reproduction" / "jupyter")
+    assert main(["notebooks", "bad.ipynb", "b.ipynb"]) == 1 and len(seen) == 3
+    seen.clear()
+    assert main(["notebooks"]) == 0
+    assert {Path(command[-1]) for command in seen} == set((root / "notebooks").glob("*.ipynb"))
 
 
 def test_run_hands_on_its_point(monkeypatch, capsys):
@@ -236,13 +282,17 @@ def test_a_folder_that_is_no_book_is_left_alone(capsys, tmp_path):
     assert (tmp_path / "thesis.tex").read_text() == "years of work"
 
 
+CHAPTERS = ("notebooks/a.ipynb", "notebooks/your_run.ipynb")
+STORED = "\n".join(f"stored {chapter}" for chapter in CHAPTERS)
+
+
 @pytest.fixture
 def small_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project with one chapter and one notebook, and a build that only copies: the staging is what is tested."""
     root = tmp_path / "root"
     for folder in ("workflow/presets", "book", "notebooks/templates", "notebooks/.ipynb_checkpoints"):
         (root / folder).mkdir(parents=True)
-    for name in ("_config.yml", "_toc.yml", "book/index.md", "notebooks/a.ipynb", "notebooks/templates/t.ipynb"):
+    for name in ("_config.yml", "_toc.yml", "book/index.md", "notebooks/templates/t.ipynb", *CHAPTERS):
         (root / name).write_text(f"stored {name}")
     monkeypatch.setenv("NOISYSEG_ROOT", str(root))
     return root
@@ -262,15 +312,16 @@ def fake_call(fail: str = ""):
             html = work / "_build" / "html"
             html.mkdir(parents=True)
             for name in ("index.html", "objects.inv"):
-                (html / name).write_text((stage / "notebooks" / "a.ipynb").read_text())
+                (html / name).write_text("\n".join((stage / chapter).read_text() for chapter in CHAPTERS))
             assert "-W" in command and "-n" in command
             assert sorted(p.name for p in stage.iterdir()) == ["_config.yml", "_toc.yml", "book", "notebooks"]
-            assert [p.name for p in (stage / "notebooks").iterdir()] == ["a.ipynb"]
+            assert sorted(p.name for p in (stage / "notebooks").iterdir()) == ["a.ipynb", "your_run.ipynb"]
 
     return call, calls
 
 
-def test_the_book_is_built_in_a_copy(small_root, tmp_path, monkeypatch):
+def test_the_book_is_built_in_a_copy(small_root, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("NOISYSEG_RESULTS", "of another run")
     call, calls = fake_call()
     monkeypatch.setattr(book, "_call", call)
     # What lies beside the pages is the person's own, whatever it is called.
@@ -278,19 +329,27 @@ def test_the_book_is_built_in_a_copy(small_root, tmp_path, monkeypatch):
     (tmp_path / "out" / "work" / "thesis.tex").write_text("years of work")
     before = {path: path.read_text() for path in small_root.rglob("*") if path.is_file()}
     page = book.build_book(tmp_path / "out" / "html")
-    assert page == tmp_path / "out" / "html" / "index.html" and page.read_text() == "stored notebooks/a.ipynb"
-    assert calls == [("book", os.environ.get("NOISYSEG_RESULTS"), small_root)]
-    # With results the notebooks are executed, and only in the copy; an earlier build is replaced.
+    assert page == tmp_path / "out" / "html" / "index.html" and page.read_text() == STORED
+    assert calls == [("book", None, small_root)]
+    # With results the page of the run is executed, and only in the copy; an earlier build is replaced.
     (tmp_path / "results").mkdir()
-    assert book.build_book(tmp_path / "out" / "html", tmp_path / "results").read_text() == "executed"
-    assert [what for what, *_ in calls[1:]] == ["notebook a.ipynb", "book"]
+    assert (
+        book.build_book(tmp_path / "out" / "html", tmp_path / "results").read_text()
+        == "stored notebooks/a.ipynb\nexecuted"
+    )
+    assert [what for what, *_ in calls[1:]] == ["notebook your_run.ipynb", "book"]
     assert {results for _, results, _ in calls[1:]} == {str(tmp_path / "results")}
     assert {path: path.read_text() for path in small_root.rglob("*") if path.is_file()} == before
     assert (tmp_path / "out" / "work" / "thesis.tex").read_text() == "years of work"
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"html", "work", ".html.lock"}
+    assert capsys.readouterr().out.splitlines()[-3:] == [
+        "book: executing your_run.ipynb with your results",
+        "book: building the pages, about half a minute",
+        "book: done in 0 s",
+    ]
 
 
-@pytest.mark.parametrize("step", ["notebook a.ipynb", "book"])
+@pytest.mark.parametrize("step", ["notebook your_run.ipynb", "book"])
 def test_a_build_that_fails_leaves_the_last_one(step, small_root, tmp_path, monkeypatch):
     monkeypatch.setattr(book, "_call", fake_call()[0])
     page = book.build_book(tmp_path / "out" / "html")
@@ -298,7 +357,7 @@ def test_a_build_that_fails_leaves_the_last_one(step, small_root, tmp_path, monk
     (tmp_path / "results").mkdir()
     with pytest.raises(batch.BatchError, match=f"{step} failed"):
         book.build_book(tmp_path / "out" / "html", tmp_path / "results")
-    assert page.read_text() == "stored notebooks/a.ipynb"
+    assert page.read_text() == STORED
 
 
 def test_a_failing_step_shows_its_last_lines(tmp_path, capfd):

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import papermill
 import pytest
+from jupyter_client.kernelspec import KernelSpecManager
 
 import tiny
 from reproduction.config import POINT, Preset
+from reproduction.paths import atomic_write
 from reproduction.runs import notebook as batch
 from reproduction.runs.grid import failures
-from reproduction.runs.notebook import BatchError, execute_notebook, prepare_data, run_notebook
+from reproduction.runs.notebook import BatchError, execute_chapters, execute_notebook, prepare_data, run_notebook
+from reproduction.runs.status import run_states
 
 # jupyter_client and zmq speak of their own deprecations and of the event loop when a kernel is started.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -103,26 +109,89 @@ def test_a_failing_cell_leaves_the_notebook_and_one_line(plan, tmp_path):
 
 
 def test_a_kernel_that_dies_is_a_failure_too(plan, tmp_path, monkeypatch):
-    # A template of our own, in a root of our own: its first cell kills the kernel, as the system does without memory.
-    templates = tmp_path / "root" / "notebooks" / "templates"
-    templates.mkdir(parents=True)
-    (tmp_path / "root" / "workflow" / "presets").mkdir(parents=True)
-    names = ("preset", "organ", "a", "loss", "fold", "model", "training_seed", "data", "runs")
-    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    notebook = nbformat.v4.new_notebook(metadata={"kernelspec": kernel})
-    source = "\n".join(f"{name} = None" for name in names)
-    notebook.cells = [
-        nbformat.v4.new_code_cell(source, metadata={"tags": ["parameters"]}),
-        nbformat.v4.new_code_cell("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)"),
-    ]
-    nbformat.write(notebook, templates / "training_run.ipynb")
-    monkeypatch.setenv("NOISYSEG_ROOT", str(tmp_path / "root"))
+    # As the system does without memory.
+    small_template(tmp_path, monkeypatch, "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)")
     config = plan.run(loss="ce")
     with pytest.raises(BatchError, match=r"the process of training_run\.ipynb died"):
         run_notebook(str(tmp_path / "tiny.yaml"), config, plan.name, "data", str(tmp_path / "runs"))
     folder = tmp_path / "runs" / "tiny" / config.folder
     assert "died: killed, or out of memory" in (folder / "failure.txt").read_text()
     assert (folder / "run.ipynb").is_file() and not list(folder.glob("*.part*"))
+
+
+def small_template(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str) -> None:
+    """Let the training notebook be one cell of code, in a root of its own."""
+    templates = tmp_path / "root" / "notebooks" / "templates"
+    templates.mkdir(parents=True)
+    (tmp_path / "root" / "workflow" / "presets").mkdir(parents=True)
+    names = ("preset", "organ", "a", "loss", "fold", "model", "training_seed", "data", "runs")
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    notebook = nbformat.v4.new_notebook(metadata={"kernelspec": kernel})
+    parameters = "\n".join(f"{name} = None" for name in names)
+    notebook.cells = [
+        nbformat.v4.new_code_cell(parameters, metadata={"tags": ["parameters"]}),
+        nbformat.v4.new_code_cell(code),
+    ]
+    nbformat.write(notebook, templates / "training_run.ipynb")
+    monkeypatch.setenv("NOISYSEG_ROOT", str(tmp_path / "root"))
+
+
+def broken_kernel(folder: Path, *command: str) -> Path:
+    """A kernel `python3` below a folder of Jupyter's that starts something else."""
+    spec = {"argv": [*command, "{connection_file}"], "display_name": "Python 3", "language": "python"}
+    return atomic_write(folder / "kernels" / "python3" / "kernel.json", json.dumps(spec)).parent
+
+
+@pytest.fixture
+def users_kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The user's own kernel `python3`, which Jupyter prefers to the environment's, is of a Python that is gone."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("JUPYTER_PREFER_ENV_PATH", "0")
+    monkeypatch.delenv("JUPYTER_PATH", raising=False)
+    monkeypatch.delenv("JUPYTER_DATA_DIR", raising=False)
+    where = broken_kernel(tmp_path / "home" / ".local" / "share" / "jupyter", str(tmp_path / "gone" / "python3"))
+    assert Path(KernelSpecManager().get_kernel_spec("python3").resource_dir) == where, "the trap is one"
+
+
+def test_kernels_are_the_interpreter_that_executes_them(users_kernel, plan, tmp_path, monkeypatch):
+    small_template(tmp_path, monkeypatch, "import sys\nprint('python:', sys.executable)")
+    folder = run_notebook("p", plan.run(loss="ce"), plan.name, "data", str(tmp_path / "runs"))
+    assert f"python: {sys.executable}" in texts(folder / "run.ipynb")
+
+
+def test_chapters_and_nbval_use_the_same_kernel(users_kernel, tmp_path):
+    notebook = nbformat.v4.new_notebook(metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}})
+    notebook.cells = [nbformat.v4.new_code_cell("import sys\nprint(sys.executable)")]
+    nbformat.write(notebook, tmp_path / "x.ipynb")
+    execute_chapters([tmp_path / "x.ipynb"])
+    assert texts(tmp_path / "x.ipynb") == f"{sys.executable}\n"
+    # nbval and JupyterLab find it by the variable, which execute_chapters has set for this process's children.
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--nbval", str(tmp_path / "x.ipynb")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize(
+    ("command", "reason"),
+    [
+        (["sh", "-c", "sleep 60"], "Kernel didn't respond in 2 seconds"),
+        (["false"], "Kernel died before replying to kernel_info"),
+        (["no-such-program"], "No such file or directory: 'no-such-program'"),
+    ],
+)
+def test_a_kernel_that_never_answers_is_recorded_and_named(command, reason, plan, tmp_path, monkeypatch):
+    small_template(tmp_path, monkeypatch, "print(1)")
+    broken_kernel(tmp_path / "jupyter", *command)
+    monkeypatch.setattr(batch, "use_own_kernel", lambda: None)
+    monkeypatch.setattr(batch, "START_S", 2)
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
+    config = plan.run(loss="ce")
+    with pytest.raises((BatchError, OSError), match=re.escape(reason)):
+        run_notebook("p", config, plan.name, "data", str(tmp_path / "runs"))
+    (line,) = (tmp_path / "runs" / "tiny" / config.folder / "failure.txt").read_text().splitlines()
+    assert reason in line
+    (state,) = [state for state in run_states(plan, tmp_path / "runs") if state.config == config]
+    assert (state.state, state.detail) == ("failed", line)
 
 
 @pytest.mark.parametrize("template", ["training_run", "cell"])
@@ -148,7 +217,9 @@ def test_papermill_alone_is_refused_by_the_notebook(template, tmp_path, root):
 
 def test_data_are_made_once_for_all_runs(tmp_path, monkeypatch):
     calls: list[Any] = []
-    monkeypatch.setattr(batch.phantom_set, "make_phantoms", lambda folder, *numbers: calls.append((folder, numbers)))
+    monkeypatch.setattr(
+        "reproduction.data.phantoms.cases.make_phantoms", lambda folder, *numbers: calls.append((folder, numbers))
+    )
     prepare_data(Preset.load("quick"), tmp_path, None)
     numbers = tuple(Preset.load("quick").values[f"phantom_{name}"] for name in ("size", "cases", "seed"))
     assert calls == [(tmp_path / "phantoms-{}-{}-{}".format(*numbers), numbers)]
@@ -156,7 +227,7 @@ def test_data_are_made_once_for_all_runs(tmp_path, monkeypatch):
 
 def test_the_source_reaches_the_data_script(tmp_path, monkeypatch):
     calls: list[Any] = []
-    monkeypatch.setattr(batch.hippocampus, "make_hippocampus", lambda *arguments: calls.append(arguments))
+    monkeypatch.setattr("reproduction.data.hippocampus.make_hippocampus", lambda *arguments: calls.append(arguments))
     prepare_data(Preset.load("hippocampus"), tmp_path, "somewhere")
     assert calls == [(tmp_path / "hippocampus", "somewhere")]
 
@@ -164,10 +235,11 @@ def test_the_source_reaches_the_data_script(tmp_path, monkeypatch):
 def test_the_ct_patches_are_cut_from_a_source_or_taken_as_they_are(tmp_path, monkeypatch):
     preset, asked = Preset.load("paper"), []
     cut = tiny.make_data(tmp_path / "cut", cases=12, seed=5)
-    monkeypatch.setattr(batch.totalsegmentator, "make_totalsegmentator", lambda *given: asked.append(given) or cut)
-    told: list[str] = []
-    assert prepare_data(preset, tmp_path, "archive.zip", told.append) == [cut]
-    assert told == [f"{tmp_path / 'totalsegmentator'} holds 12 hippocampus; the preset paper means 400 of each"]
+    name = "reproduction.data.totalsegmentator.patches.make_totalsegmentator"
+    monkeypatch.setattr(name, lambda *given: asked.append(given) or cut)
+    said: list[str] = []
+    assert prepare_data(preset, tmp_path, "archive.zip", said.append) == [cut]
+    assert said == [f"{tmp_path / 'totalsegmentator'} holds 12 hippocampus; the preset paper means 400 of each"]
     assert asked == [(tmp_path / "totalsegmentator", "archive.zip")]
     # A finished folder, of any version, is not cut again; one that lost a case is.
     made = tiny.make_data(tmp_path)

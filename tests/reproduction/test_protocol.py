@@ -104,26 +104,26 @@ def test_the_order_of_organs_and_strengths_is_no_deviation():
 
 
 def test_results_say_what_was_run():
-    results = load_results("quick")
+    results = load_results("phantoms")
     protocol = Protocol.of_results(results)
-    assert protocol.tested == {"kidney": 20, "aorta": 20, "oesophagus": 20} and protocol.parameters == 107625
-    assert protocol.runs() == len(results.provenance["runs"]) == 24
-    table = protocol_table({"quick": protocol, "paper": plan("paper")}).set_index("item")
-    assert table.loc["patches", ["published", "quick", "paper"]].tolist() == [
+    assert protocol.tested == {"kidney": 100, "aorta": 100, "oesophagus": 100} and protocol.parameters == 107625
+    assert protocol.runs() == len(results.provenance["runs"]) == 120
+    table = protocol_table({"phantoms": protocol, "paper": plan("paper")}).set_index("item")
+    assert table.loc["patches", ["published", "phantoms", "paper"]].tolist() == [
         "64³ at 3 mm",
         "32³ at 6 mm",
         "64³ at 3 mm",
     ]
-    assert table.loc["test cases", "quick"] == "20 kidney, 20 aorta, 20 oesophagus"
+    assert table.loc["test cases", "phantoms"] == "100 kidney, 100 aorta, 100 oesophagus"
     assert table.loc["test cases", "paper"] == "not run yet"
-    assert table.loc["data", "differs"] == ("quick",) and table.loc["organs", "differs"] == ()
+    assert table.loc["data", "differs"] == ("phantoms",) and table.loc["organs", "differs"] == ()
     assert table["code"].tolist() == [f"D{k}" for k in range(1, len(ITEMS) + 1)]
     assert all(len(reason) > 5 for reason in table["reason"])
 
 
 def test_plan_and_results_of_one_preset_agree():
     """What was planned was run, but for the counts that only results have."""
-    table = protocol_table({"plan": plan("quick"), "run": Protocol.of_results(load_results("quick"))})
+    table = protocol_table({"plan": plan("phantoms"), "run": Protocol.of_results(load_results("phantoms"))})
     table = table[~table["item"].isin(["test cases", "parameters"])]
     assert table["plan"].tolist() == table["run"].tolist()
 

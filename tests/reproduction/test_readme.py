@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from reproduction.report.readme import FIGURE, PRESET, markdown_table, readme_text
+from reproduction.report.readme import FIGURE, PRESET, readme_text, table_text
 from reproduction.runs.tables import load_results
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -20,7 +20,7 @@ def test_the_readme_is_in_step_with_the_results():
 
 def test_every_row_of_the_table_is_a_row_of_the_summary():
     results = load_results(PRESET)
-    rows = markdown_table(results).splitlines()[2:]
+    rows = table_text(results).splitlines()[2:]
     assert len(rows) == len(results.summary.drop_duplicates(["organ", "a"]))
     first = results.summary.iloc[0]
     assert f"{first['dice_noisy']:.3f} [{first['dice_noisy_lo']:.3f}, {first['dice_noisy_hi']:.3f}]" in rows[0]

@@ -1,4 +1,4 @@
-"""The whole line on real MRI: data script, runs, cells, tables, book; once more; and after every kind of kill -9."""
+"""The whole line on real MRI: data script, runs, tables, book; once more; and after every kind of kill -9."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.slow
 
 
 def stamps(folder: Path) -> dict[str, int]:
-    """Times of everything that a run, a cell or the tables write."""
+    """Times of everything that a run or the tables write."""
     return {str(path): path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
 
 
@@ -64,7 +64,6 @@ def test_from_data_script_to_tables(smoke):
         metrics = json.loads((folder / config.folder / "metrics.json").read_text())
         assert metrics["config_hash"] == config.hash and (metrics["train_cases"], metrics["test_cases"]) == (8, 4)
         assert (folder / config.folder / "run.ipynb").is_file()
-    assert (folder / "cells" / "hippocampus-a0.020.ipynb").is_file()
     tables = folder / "results" / "smoke"
     assert {path.name for path in tables.iterdir()} == {*(f"{part}.csv" for part in PARTS), "provenance.json"}
     # The tables show what the runs produced, case by case, under every rule.
@@ -88,22 +87,45 @@ def test_the_terminal_shows_what_a_person_wants(smoke, monkeypatch):
     lines = (smoke.data.parent / "output.txt").read_text().splitlines()
     assert lines[0].startswith("smoke: 2 runs, 0 done; ")
     run = "hippocampus-a0.020-ce-fold0-unet: "
-    for expected in ("hippocampus: 260 of 260 cases", f"{run}epoch 2/2", f"{run}done, ", "6 of 6 steps done"):
+    for expected in ("hippocampus: 260 of 260 cases", f"{run}epoch 2/2", f"{run}done, "):
         assert any(line.startswith(expected) for line in lines), expected
     (row,) = printed_table(smoke, monkeypatch).to_numpy().tolist()
     assert any(line.split()[-4:] == [f"{value:.4f}" for value in row] for line in lines)
     assert lines[-1] == f"tables: {smoke.runs / 'smoke' / 'results' / 'smoke'}"
-    chatter = ("Building DAG", "Select jobs", "Provided cores", "jobid", "rule ", "ERROR", "Warning", "Traceback")
+    for step in (
+        r"data below ",
+        r"tables$",
+        r"smoke is complete$",
+        r"run 2 of 2: hippocampus, a = 0\.02, (ce|sd), fold 0$",
+    ):
+        assert any(re.match(rf"\[[^]]+\] {step}", line) for line in lines), step
+    chatter = (
+        "Building DAG",
+        "Select jobs",
+        "Provided cores",
+        "jobid",
+        "rule ",
+        "Error",
+        "Warning",
+        "Traceback",
+        "host:",
+        "Nothing to be done",
+    )
     assert not [line for line in lines if any(word in line for word in chatter)]
 
 
 def test_the_second_call_makes_nothing_anew(again):
     output, written, _ = again
-    assert "smoke: 2 runs, 2 done" in output and ": epoch" not in output and "steps done" not in output
+    assert (
+        "smoke: 2 runs, 2 done" in output
+        and ": epoch" not in output
+        and "] run " not in output
+        and "] tables" not in output
+    )
     assert not [name for name in written if ".snakemake" not in name and not name.endswith(".lock")]
 
 
-def test_the_built_chapter_shows_the_runs_numbers(smoke, again, monkeypatch):
+def test_one_page_shows_the_runs_numbers(smoke, again, monkeypatch):
     output, _, html = again
     assert output.splitlines()[-1] == f"open {html / 'index.html'}" and (html / "index.html").is_file()
     monkeypatch.setenv("NOISYSEG_RESULTS", str(smoke.runs / "smoke" / "results"))
@@ -112,15 +134,18 @@ def test_the_built_chapter_shows_the_runs_numbers(smoke, again, monkeypatch):
     def short(value: float) -> str:
         return f"{value:.3f}".removeprefix("0")
 
-    columns = [
-        [short(rows.loc[m, f"dice_noisy{end}"]) for end in ("", "_lo", "_hi")] for m in ("CE(0)", "SD(0)", "CE(*)")
-    ]
-    expected = " ".join(f"{mean} [{lo}, {hi}]" for mean, lo, hi in columns)
-    ceiling = short(rows["ceiling"].iloc[0])
-    page = (html / "notebooks" / "experiment.html").read_text()
-    text = " ".join(re.sub(r"<[^>]+>", " ", page).split())
-    assert f"hippocampus .02 {expected} {ceiling}" in text  # in the place of the stored ones
-    assert "hippocampus: left out, because smoke has the same organs" in text
+    def words(chapter: str) -> str:
+        page = (html / "notebooks" / f"{chapter}.html").read_text()
+        return " ".join(re.sub(r"<[^>]+>", " ", page).split())
+
+    shown = words("your_run")
+    for method in ("CE(0)", "SD(0)", "CE(*)"):
+        mean, lo, hi = (short(rows.loc[method, f"dice_noisy{end}"]) for end in ("", "_lo", "_hi"))
+        assert f"{mean} [{lo}, {hi}] stored" in shown
+    assert "The preset smoke with 2 trainings" in shown and "stores no results of the preset smoke" in shown
+    # The other pages go on showing what is stored.
+    stored = load_results("hippocampus").summary.iloc[0]
+    assert f"{short(stored['dice_noisy'])} [" in words("experiment") and "smoke" not in words("experiment")
 
 
 def test_a_run_that_was_deleted_is_made_anew_and_no_other(smoke):
@@ -227,7 +252,8 @@ def test_kill_single_processes_in_the_middle(killed, reference):
     assert process.wait(WAIT_S) == 1
     output = killed.shown()
     assert "failed: run -> hippocampus-a0.020-ce-fold0-unet" in output
-    assert output.splitlines()[-1].startswith("reproduction: preset middle did not finish: see the lines above")
+    last = "reproduction: preset middle did not finish: failed: run -> hippocampus-a0.020-ce-fold0-unet"
+    assert output.splitlines()[-1].startswith(last)
     assert "hippocampus-a0.020-sd-fold0-unet: done" in output
     # Snakemake: the run that it had started goes on without it; its successor waits for the run's lock.
     process = killed.start("--no-book")

@@ -13,7 +13,7 @@ import tiny
 from reproduction.__main__ import main
 from reproduction.config import Preset
 from reproduction.runs.run import execute
-from reproduction.runs.status import report, run_states
+from reproduction.runs.status import progress_line, report, run_states
 
 EPOCHS = 4
 
@@ -128,3 +128,14 @@ def test_the_command(plan, tmp_path, capsys):
     output = capsys.readouterr()
     assert output.out == "" and output.err.startswith("reproduction: preset is 'hipocampus'; there are hippocampus")
     assert len(output.err.splitlines()) == 1
+
+
+def test_the_time_since_the_start_and_the_time_left(plan, tmp_path, monkeypatch):
+    monkeypatch.setattr("reproduction.runs.status.time.time", lambda: 1000.0)
+    # Until an epoch is done, what is left follows from the plan; without one nothing is known.
+    assert progress_line(plan, tmp_path, 1, 970.0, 100.0) == "[30 s, 70 s left]"
+    assert progress_line(plan, tmp_path, 1, 800.0, 100.0) == "[3 min, 0 s left]"
+    assert progress_line(plan, tmp_path, 1, 970.0, math.nan) == "[30 s, time left unknown]"
+    # Then it is what `status` says: 19 epochs of 1 s on one core.
+    progress(tmp_path / "five" / plan.runs()[0].folder, 1.0)
+    assert progress_line(plan, tmp_path, 1, 970.0, 100.0) == "[30 s, 19 s left]"

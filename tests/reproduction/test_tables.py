@@ -172,11 +172,16 @@ def test_main_table_is_the_papers_table_1():
 # ---- from run folders ----
 
 
+def mine(grid: dict[str, Any], values: dict[str, Any]) -> Preset:
+    lists = {axis: list(points) for axis, points in grid.items()}
+    return Preset.model_validate({"name": "mine", "about": "a test", "grid": lists, "run": values})
+
+
 @pytest.fixture
 def preset(root) -> Preset:
     """Two organs, two losses, two folds, with the numbers of the smoke preset."""
     grid = {"organ": ("kidney", "aorta"), "a": (0.02,), "loss": ("ce", "sd"), "fold": (0, 1), "model": ("unet",)}
-    return Preset("mine", "a test", grid, Preset.load(root / "workflow" / "presets" / "smoke.yaml").values)
+    return mine(grid, Preset.load(root / "workflow" / "presets" / "smoke.yaml").values)
 
 
 def write_run(folder: Path, config: RunConfig, **changes: Any) -> Path:
@@ -305,7 +310,7 @@ def test_runs_of_an_earlier_version_have_the_papers_methods(tmp_path, preset):
 def seeds(preset) -> Preset:
     """The same grid, trained with two seeds."""
     values = {name: value for name, value in preset.values.items() if name != "training_seed"}
-    return Preset("mine", "a test", {**preset.grid, "training_seed": (1, 4)}, values)
+    return mine({**preset.grid, "training_seed": (1, 4)}, values)
 
 
 def test_gather_over_seeds(tmp_path, preset, seeds):
@@ -532,7 +537,7 @@ def test_damaged_provenance_is_named(project, results):
     ],
 )
 def test_a_preset_with_one_loss_has_the_tables_of_its_methods(tmp_path, project, preset, loss, methods, differences):
-    one = Preset("mine", "a test", {**preset.grid, "loss": (loss,)}, preset.values)
+    one = mine({**preset.grid, "loss": (loss,)}, preset.values)
     for config in one.runs():
         add_other_rules(write_run(tmp_path / "runs", config), config)
     results = gather(one, tmp_path / "runs")
@@ -546,7 +551,7 @@ def test_a_preset_with_one_loss_has_the_tables_of_its_methods(tmp_path, project,
 
 def test_a_preset_with_one_method_has_no_differences_and_loads(tmp_path, project, preset):
     """Runs of an earlier version with soft-Dice alone: there is nothing to compare."""
-    one = Preset("mine", "a test", {**preset.grid, "loss": ("sd",)}, preset.values)
+    one = mine({**preset.grid, "loss": ("sd",)}, preset.values)
     for config in one.runs():
         write_run(tmp_path / "runs", config)
     write_results(gather(one, tmp_path / "runs"), project / "results" / "mine")

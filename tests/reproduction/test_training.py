@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import math
+import os
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -257,6 +260,30 @@ def test_the_callers_settings_come_back():
         assert torch.get_num_threads() == 1 and torch.are_deterministic_algorithms_enabled()
         raise KeyError
     assert (torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()) == before
+
+
+def test_training_does_not_import_the_compiler_which_can_be_imported_afterwards():
+    """In a process of its own: here another test may have imported it. The weights are those with the compiler."""
+    program = """
+import sys, torch, tiny, test_training as t
+from reproduction.network.training import reproducible
+if sys.argv[1:]:
+    import torch._dynamo
+with reproducible(1):
+    trainer = t.trained(t.config(), 2)
+    trainer.probabilities(trainer.images)
+print(len([name for name in sys.modules if name.startswith("torch._dynamo.")]))
+print(float(sum(weight.double().sum() for weight in trainer.model.parameters())))
+print(torch._dynamo.__file__ is not None, torch._dynamo.is_compiling())
+"""
+    folder = Path(__file__).parent
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), str(folder.parent), *sys.path])}
+    alone, imported = (
+        subprocess.check_output([sys.executable, "-c", program, *more], env=environment, text=True).split("\n")
+        for more in ([], ["compiler"])
+    )
+    assert alone[0] == "0" and int(imported[0]) > 0
+    assert alone[1:] == imported[1:] and alone[2] == "True False"
 
 
 # checkpoint and resume

@@ -189,7 +189,10 @@ def per_axis(name: str, value: Any, n: int | None = None, *, positive: bool = Fa
     With `n` the tuple has exactly `n` entries. Negative numbers are refused, with `positive` zero as well.
     """
     try:
-        numbers = tuple(float(v) for v in np.atleast_1d(np.asarray(value, dtype=np.float64)))
+        array = np.atleast_1d(np.asarray(value, dtype=np.float64))
+        if array.ndim > 1:
+            raise ValueError("more than one axis")
+        numbers = tuple(array.tolist())
     except (TypeError, ValueError):
         raise ValueError(f"{name}: expected a number or one number per axis, got {value!r}") from None
     wanted = "positive" if positive else "non-negative"

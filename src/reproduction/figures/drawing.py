@@ -16,11 +16,9 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
-from reproduction.figures.style import figure_style as figure_style
+from reproduction.figures.style import BLUE, GREEN, GREY, ORANGE, PINK, SKY, YELLOW, figure_style
 
-# The palette of Okabe and Ito, which colour-blind readers can tell apart.
-BLUE, ORANGE, GREEN, PINK, SKY, YELLOW = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00"
-GREY = "#444444"
+__all__ = ["BLUE", "GREEN", "GREY", "ORANGE", "PINK", "SKY", "YELLOW", "density", "drawing", "legend_below", "picture"]
 
 
 @contextmanager

@@ -1,4 +1,7 @@
-"""What the figures of tables share: colours, parameters, panels with one legend, points, and the checks of tables."""
+"""What the figures of tables share: colours, parameters, panels with one legend, points, and the checks of tables.
+
+Colours and markers are fixed for each method.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +19,22 @@ from matplotlib.figure import Figure
 
 P = ParamSpec("P")
 MINUS = "\N{MINUS SIGN}"
-METHODS = ("CE(0)", "SD(0)", "CE(*)")
-COLOURS = {"CE(0)": "#0072B2", "SD(0)": "#D55E00", "CE(*)": "#009E73", "ceiling": "#444444"}
-LOSSES = {"ce": ("cross-entropy", COLOURS["CE(0)"]), "sd": ("soft-Dice", COLOURS["SD(0)"])}
+# The palette of Okabe and Ito, which colour-blind readers can tell apart.
+BLUE, ORANGE, GREEN, PINK, SKY, YELLOW = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00"
+GREY = "#444444"
+#: The methods themselves are defined in ``reproduction.scoring``, as are the pairs of the differences.
+COLOURS = {"CE(0)": BLUE, "SD(0)": ORANGE, "CE(*)": GREEN, "ceiling": GREY}
 MARKERS = {"CE(0)": "o", "SD(0)": "s", "CE(*)": "^"}
-DIFFERENCES = {"CE(*)-CE(0)": ("^", "#009E73"), "SD(0)-CE(0)": ("s", "#D55E00"), "CE(*)-SD(0)": ("D", "#CC79A7")}
+LOSSES = {"ce": ("cross-entropy", BLUE), "sd": ("soft-Dice", ORANGE)}
+DIFFERENCE_LOOKS = {"CE(*)-CE(0)": ("^", GREEN), "SD(0)-CE(0)": ("s", ORANGE), "CE(*)-SD(0)": ("D", PINK)}
+OTHER_LOOKS = {
+    "CE(*)-CE(0)": ("^", GREEN),
+    "CE(fold)-CE(0)": ("o", BLUE),
+    "CE(*)-CE(fold)": ("D", PINK),
+    "CE(rank)-CE(*)": ("X", YELLOW),
+    "SD(fold)-SD(0)": ("s", ORANGE),
+    "CE(oracle)-CE(*)": ("v", GREY),
+}
 _RC: Any = {
     "figure.dpi": 110,
     "figure.constrained_layout.use": True,
@@ -145,6 +159,11 @@ def spacing(a: Any) -> float:
     """Return the smallest distance between two noise strengths, or a small one where there is a single strength."""
     steps = np.diff(np.unique(a))
     return float(steps.min()) if len(steps) else 0.01
+
+
+def difference_label(name: str) -> str:
+    """Write the name of a difference, such as ``CE(*)-CE(0)``, with a minus sign."""
+    return name.replace("-", f" {MINUS} ")
 
 
 def need(name: str, table: pd.DataFrame, columns: Sequence[str]) -> Any:

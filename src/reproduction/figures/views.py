@@ -1,8 +1,8 @@
-"""Figure 2 of the paper: three views through the centre of mass of a structure, one row an organ."""
+"""Figures of volumes: three orthogonal views through the centre of mass of a structure."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -21,8 +21,68 @@ VIEWS = (
 
 
 @style.styled
+def plot_patch_views(
+    image: np.ndarray, label: np.ndarray, spacing_mm: Sequence[float] = (1.0, 1.0, 1.0), title: str = ""
+) -> Figure:
+    """Draw the three orthogonal views of a volume through the centre of mass of its label, the label as an outline.
+
+    Parameters
+    ----------
+    image : array_like, shape (x, y, z)
+        Grey values; the window is the 1st to the 99th percentile.
+    label : array_like, shape (x, y, z)
+        Binary; an empty label is drawn through the middle of the volume, without an outline.
+    spacing_mm : sequence of 3 floats
+        Voxel size along the three axes, in mm; it sets the aspect.
+    title : str
+        Written above the views.
+
+    Returns
+    -------
+    Figure
+        With three axes: slices across z, y and x, the lower of the two remaining axes horizontal.
+
+    Raises
+    ------
+    ValueError
+        If the arrays are not volumes of the same shape, or spacing_mm is not three positive numbers.
+
+    Examples
+    --------
+    >>> label = np.pad(np.ones((2, 2, 2)), 1)
+    >>> len(plot_patch_views(label, label).axes)
+    3
+    """
+    image, label = np.asarray(image, dtype=float), np.asarray(label)
+    if image.ndim != 3 or image.shape != label.shape:
+        raise ValueError(f"image and label: found shapes {image.shape} and {label.shape}; expected two equal (x, y, z)")
+    sizes = np.asarray(spacing_mm, dtype=float)
+    if sizes.shape != (3,) or not np.all(np.isfinite(sizes) & (sizes > 0)):
+        raise ValueError(f"spacing_mm: found {spacing_mm!r}; expected three positive numbers, in mm")
+    inside = np.argwhere(label > 0)
+    centre = np.rint(inside.mean(axis=0)).astype(int) if len(inside) else np.array(image.shape) // 2
+    low, high = np.percentile(image, [1, 99])
+    figure, axes = style.new_figure(8.4, 3.0, 1, 3)
+    for ax, axis in zip(axes[0], (2, 1, 0), strict=True):
+        columns, rows = (k for k in range(3) if k != axis)
+        plane = np.moveaxis(image, axis, 0)[centre[axis]].T
+        mask = np.moveaxis(label, axis, 0)[centre[axis]].T > 0
+        aspect = float(sizes[rows] / sizes[columns])
+        ax.imshow(plane, cmap="gray", vmin=low, vmax=max(high, low + 1e-9), origin="lower", aspect=aspect)
+        if mask.any() and not mask.all():
+            ax.contour(mask, [0.5], colors=style.YELLOW, linewidths=1.2)
+        ax.set(xticks=[], yticks=[], xlabel="xyz"[columns], ylabel="xyz"[rows])
+        ax.grid(False)
+    if title:
+        figure.suptitle(title)
+    return figure
+
+
+@style.styled
 def plot_cases(cases: Mapping[str, Case], window: tuple[float, float] = SOFT_TISSUE_HU) -> Figure:
-    """Draw the axial, coronal and sagittal view of each case through its label's centre of mass, the label outlined.
+    """Draw Figure 2 of the paper: three views of each case through the centre of mass of its label, a row a case.
+
+    The views are axial, coronal and sagittal, the label is outlined.
 
     Parameters
     ----------
@@ -61,7 +121,7 @@ def plot_cases(cases: Mapping[str, Case], window: tuple[float, float] = SOFT_TIS
             aspect = float(case.spacing_mm[up] / case.spacing_mm[right])
             ax.imshow(image, cmap="gray", vmin=window[0], vmax=window[1], origin="lower", aspect=aspect)
             if 0 < label.sum() < label.size:
-                ax.contour(label, [0.5], colors="#E69F00", linewidths=1.0)
+                ax.contour(label, [0.5], colors=style.YELLOW, linewidths=1.0)
             ax.set(xticks=[], yticks=[])
             ax.set_xlabel(across, fontsize=8)
             ax.set_ylabel(along, fontsize=8)

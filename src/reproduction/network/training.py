@@ -11,10 +11,12 @@ import hashlib
 import io
 import math
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -48,6 +50,25 @@ def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
 
 
 @contextmanager
+def _without_compiler() -> Iterator[None]:
+    """Keep torch's optimisers from importing its compiler, which takes nearly two seconds and is not used.
+
+    Before every step they ask it to leave them alone; what answers them inside does that and nothing else.
+    """
+    if "torch._dynamo" in sys.modules:
+        yield
+        return
+    stand_in: Any = ModuleType("torch._dynamo")
+    stand_in.graph_break = lambda: None
+    stand_in.disable = lambda function, *_, **__: function
+    sys.modules["torch._dynamo"] = stand_in
+    try:
+        yield
+    finally:
+        del sys.modules["torch._dynamo"]
+
+
+@contextmanager
 def reproducible(threads: int) -> Iterator[None]:
     """Fixed thread count and deterministic kernels inside, the caller's settings again afterwards."""
     before = (torch.get_num_threads(), torch.get_deterministic_debug_mode(), torch.backends.cudnn.benchmark)
@@ -58,7 +79,8 @@ def reproducible(threads: int) -> Iterator[None]:
     torch.set_deterministic_debug_mode("warn")
     torch.backends.cudnn.benchmark = False
     try:
-        yield
+        with _without_compiler():
+            yield
     finally:
         torch.set_num_threads(before[0])
         torch.set_deterministic_debug_mode(before[1])

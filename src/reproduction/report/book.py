@@ -1,4 +1,4 @@
-"""Building the book: from the tree as it is, or from a copy whose notebooks were executed with fresh results."""
+"""Building the book from a copy of its sources, with the page *Your run* filled if there are results of a run."""
 
 from __future__ import annotations
 
@@ -6,14 +6,17 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import filelock
 
 from reproduction.paths import project_root
+from reproduction.report.results import VARIABLE
 from reproduction.runs.notebook import BatchError
 
 SOURCES = ("_config.yml", "_toc.yml", "book", "notebooks")
+OF_THE_RUN = ("your_run.ipynb",)  # the chapters that show what was just run; all others show the stored results
 
 
 def build_book(html: str | os.PathLike[str] = "_build/html", results: str | os.PathLike[str] | None = None) -> Path:
@@ -24,8 +27,8 @@ def build_book(html: str | os.PathLike[str] = "_build/html", results: str | os.P
     html
         Where the pages go; an earlier build there is replaced once the new one is complete, anything else is not.
     results
-        Folder of result tables (``<results>/<preset>/…``). If given, the notebooks are executed anew with it, in a
-        copy below the build folder: the tree and its stored outputs stay as they are.
+        Folder of the tables that were just made, of one preset or of several. If given, the chapters ``OF_THE_RUN``
+        are executed with it, in the copy: the tree and its stored outputs stay as they are.
 
     Raises
     ------
@@ -65,14 +68,13 @@ def _build(root: Path, html: Path, work: Path, results: str | os.PathLike[str] |
         else:
             shutil.copy2(root / name, stage / name)
     environment = {**os.environ, "NOISYSEG_ROOT": str(root)}
+    environment.pop(VARIABLE, None)
+    started = time.monotonic()
     if results is not None:
-        environment["NOISYSEG_RESULTS"] = str(Path(results).resolve())
-        notebooks = sorted((stage / "notebooks").glob("*.ipynb"))
-        for notebook in notebooks:
-            print(f"book: executing {notebook.name}", flush=True)
-            command = [sys.executable, "-m", "jupyter", "nbconvert", "--to", "notebook", "--execute", "--inplace"]
-            _call([*command, "--log-level=ERROR", str(notebook)], environment, root, f"notebook {notebook.name}")
-    print("book: building", flush=True)
+        environment[VARIABLE] = str(Path(results).resolve())
+        for name in OF_THE_RUN:
+            _execute(stage / "notebooks" / name, environment, root)
+    print("book: building the pages, about half a minute", flush=True)
     # -W makes warnings errors, -n lists every unresolved reference.
     # `-c`, because `-m jupyter_book.cli.main` does nothing, and this Python's scripts may not be on the path.
     run = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()"]
@@ -84,7 +86,14 @@ def _build(root: Path, html: Path, work: Path, results: str | os.PathLike[str] |
         shutil.rmtree(html)
     os.replace(work / "_build" / "html", html)
     shutil.rmtree(work)
+    print(f"book: done in {time.monotonic() - started:.0f} s", flush=True)
     return html / "index.html"
+
+
+def _execute(notebook: Path, environment: dict[str, str], folder: Path) -> None:
+    print(f"book: executing {notebook.name} with your results", flush=True)
+    command = [sys.executable, "-m", "jupyter", "nbconvert", "--to", "notebook", "--execute", "--inplace"]
+    _call([*command, "--log-level=ERROR", str(notebook)], environment, folder, f"notebook {notebook.name}")
 
 
 def _call(command: list[str], environment: dict[str, str], folder: Path, what: str) -> None:

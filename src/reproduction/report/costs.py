@@ -1,18 +1,28 @@
-"""What the stored runs cost: time, memory, and what energy depends on (book chapter *What it costs*)."""
+"""What the stored runs cost: time, memory, and what energy depends on (chapter *What it costs*)."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from reproduction.config import Preset
-from reproduction.figures import style
 from reproduction.runs.tables import Results
+
+UNKNOWN = "not recorded"
+#: Name, column, digits and unit of a row; without a unit the column is a median that has its extremes.
+ROWS = (
+    ("trainings", "trainings", 0, ""),
+    ("parameters of the network", "parameters", 0, ""),
+    ("processor time, s a training", "run_s", 0, None),
+    ("processor time, ms a step", "step_ms", 1, None),
+    ("processor time of all, core hours", "core_hours", 2, ""),
+    ("by the clock, all trainings added up, h", "clock_hours", 2, ""),
+    ("part of it in the training loop", "share", 0, " %"),
+    ("largest memory, MiB", "memory_mib", 0, ""),
+)
 
 
 def cost_of_runs(results: Results) -> pd.DataFrame:
@@ -29,7 +39,7 @@ def cost_of_runs(results: Results) -> pd.DataFrame:
     Examples
     --------
     >>> from reproduction.runs.tables import load_results
-    >>> cost_of_runs(load_results("quick")).loc[0, ["run", "device"]].tolist()
+    >>> cost_of_runs(load_results("phantoms")).loc[0, ["run", "device"]].tolist()
     ['kidney-a0.000-ce-fold0-unet', 'cpu']
     """
     config = results.provenance["config"]
@@ -68,8 +78,8 @@ def cost_table(results: Mapping[str, Results]) -> pd.DataFrame:
     Examples
     --------
     >>> from reproduction.runs.tables import load_results
-    >>> list(cost_table({"quick": load_results("quick")})["trainings"])
-    [24]
+    >>> list(cost_table({"phantoms": load_results("phantoms")})["trainings"])
+    [120]
     """
     rows = []
     for preset, result in results.items():
@@ -127,47 +137,55 @@ def projected_hours(preset: Preset, step_s: float, train_cases: Mapping[str, int
     return steps * step_s / 3600
 
 
-@style.styled
-def plot_costs(runs: pd.DataFrame) -> Figure:
-    """Draw one mark a training: its processor seconds, a row for each preset, a colour for each loss.
-
-    Parameters
-    ----------
-    runs : DataFrame
-        Columns ``preset, run, busy_s`` as of :func:`cost_of_runs`; trainings without processor seconds are not drawn.
-
-    Returns
-    -------
-    Figure
-        With one axes.
-
-    Raises
-    ------
-    ValueError
-        If a column is missing, or no training has processor seconds.
+def number(x: float, digits: int = 0, unit: str = "") -> str:
+    """Format a number with its unit; NaN is what was not recorded.
 
     Examples
     --------
-    >>> table = pd.DataFrame({"preset": "mine", "run": ["aorta-a0.000-ce-fold0-unet"], "busy_s": [20.0]})
-    >>> plot_costs(table).axes[0].get_xlabel()
-    'processor seconds a training'
+    >>> number(1234.5, 1, " s"), number(math.nan)
+    ('1,234.5 s', 'not recorded')
     """
-    table: Any = style.need("runs", runs, ["preset", "run", "busy_s"])
-    table = table[table["busy_s"].notna()]
-    if table.empty:
-        raise ValueError("runs: found no training with processor seconds")
-    presets = list(dict.fromkeys(table["preset"]))
-    figure, axes = style.new_figure(7.5, 1.1 + 0.7 * len(presets), 1, 1)
-    ax = axes[0, 0]
-    for offset, (loss, (name, colour)) in zip((0.17, -0.17), style.LOSSES.items(), strict=True):
-        for row, preset in enumerate(presets):
-            mine = table[(table["preset"] == preset) & table["run"].str.contains(f"-{loss}-fold")]
-            seconds = np.sort(mine["busy_s"].to_numpy(dtype=float))
-            # Spread over a little height, so that equal trainings can be told apart.
-            height = -row + offset + np.linspace(-0.1, 0.1, len(seconds))[np.argsort(np.arange(len(seconds)) * 7 % 11)]
-            ax.plot(seconds, height, "o", ms=4, mec="none", alpha=0.5, color=colour, label=None if row else name)
-    ax.set_yticks([-row for row in range(len(presets))], presets)
-    ax.set(xlabel="processor seconds a training", ylim=(-len(presets) + 0.5, 0.5))
-    ax.set_xlim(0, 1.05 * float(table["busy_s"].max()))
-    figure.legend(loc="outside right center")
-    return figure
+    return UNKNOWN if math.isnan(x) else f"{x:,.{digits}f}{unit}"
+
+
+def cost_rows(costs: pd.DataFrame) -> list[list[str]]:
+    """Lay out :func:`cost_table`: a column for each preset; medians have their extremes in brackets."""
+    presets: list[Any] = costs.to_dict("records")
+    rows = []
+    for name, column, digits, unit in ROWS:
+        rows.append([name, *(_cell(row, column, digits, unit) for row in presets)])
+    for name, column in (("arithmetic", "precision"), ("machine", "device")):
+        rows.append([name, *(row[column] for row in presets)])
+    return rows
+
+
+def _cell(row: Mapping[str, Any], column: str, digits: int, unit: str | None) -> str:
+    if unit is None:
+        ends = [number(row[f"{column}{end}"], digits) for end in ("", "_min", "_max")]
+        return UNKNOWN if ends[0] == UNKNOWN else "{} ({} to {})".format(*ends)
+    return number(100 * row[column] if unit == " %" else row[column], digits, unit)
+
+
+def energy_rows(costs: pd.DataFrame, watts: Iterable[float] = (5, 10, 20)) -> list[list[str]]:
+    """Lay out the energy of all trainings of each preset, for watts that a busy core may take."""
+    return [[f"{p} W a core", *(number(p * hours, 0, " Wh") for hours in costs["core_hours"])] for p in watts]
+
+
+def projection_rows(plan: Preset, timed: pd.DataFrame, train_cases: Mapping[str, int]) -> list[list[str]]:
+    """Lay out what a preset would take by the steps of a benchmark.
+
+    Parameters
+    ----------
+    plan
+        The preset.
+    timed
+        Rows of ``results/benchmarks/speed.csv``: ``input`` ("1 thread, batch of 1"), ``ms``, ``peer``, ``peer_ms``.
+    train_cases
+        Number of training cases of a fold, for each organ.
+    """
+    rows, runs = [], len(plan.runs())
+    for row in timed.to_dict("records"):
+        for name, ms in ((f"as the preset `{plan.name}` does it", row["ms"]), (row["peer"], row["peer_ms"])):
+            hours = projected_hours(plan, ms / 1000, train_cases)
+            rows.append([row["input"].split(",")[0], name, number(ms), number(hours / runs, 1), number(hours / 24, 1)])
+    return rows

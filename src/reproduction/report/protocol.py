@@ -49,6 +49,11 @@ class Protocol:
         """Number of trainings in the whole grid."""
         return math.prod(len(points) for points in self.config["grid"].values())
 
+    def trainings(self) -> str:
+        """Number of trainings in words, with how many of them differ in more than the seed."""
+        seeds, runs = len(self.seeds), self.runs()
+        return f"{runs} ({runs // seeds} × {seeds} seeds)" if seeds > 1 else str(runs)
+
 
 @dataclass(frozen=True)
 class Item:

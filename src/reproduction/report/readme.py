@@ -5,46 +5,40 @@ from __future__ import annotations
 import io
 import re
 
-from reproduction.figures.theory import plot_dice_over_noise
+import pandas as pd
+
+from reproduction.figures.methods import plot_dice_over_noise
 from reproduction.paths import atomic_write, project_root
+from reproduction.report.experiment import cells
+from reproduction.report.sources import short_commits
 from reproduction.runs.statistics import empty_trainings, seeds_of
 from reproduction.runs.tables import Results, load_results
-from reproduction.scoring.scores import METHODS
+from reproduction.scoring.rules import METHODS
+from reproduction.text import markdown_table
 
 PRESET = "hippocampus"
 FIGURE = "book/_static/dice_over_noise.png"
 
 
-def markdown_table(results: Results, score: str = "dice_noisy") -> str:
+def table_text(results: Results, score: str = "dice_noisy") -> str:
     """Mean of a score with its 95 % interval, a row for every organ and a, as a Markdown table.
 
     Examples
     --------
-    >>> print(markdown_table(load_results("hippocampus")).splitlines()[0])
+    >>> print(table_text(load_results("hippocampus")).splitlines()[0])
     | organ | a | CE(0) | SD(0) | CE(*) | ceiling |
     """
-    columns = ["organ", "a", *METHODS, "ceiling"]
-    lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
-    for _, group in results.summary.groupby(["organ", "a"], sort=False):
-        organ, a = group["organ"].iloc[0], group["a"].iloc[0]
-        rows = group.set_index("method")
-        cells = [
-            f"{rows.at[m, score]:.3f} [{rows.at[m, f'{score}_lo']:.3f}, {rows.at[m, f'{score}_hi']:.3f}]"
-            for m in METHODS
-        ]
-        lines.append("| " + " | ".join([str(organ), f"{a:.2f}", *cells, f"{group['ceiling'].iloc[0]:.3f}"]) + " |")
-    return "\n".join(lines)
+    rows = []
+    for organ, a, group in cells(results.summary):
+        scored = group.set_index("method")
+        values = [_mean(scored, method, score) for method in METHODS]
+        rows.append([organ, f"{a:.2f}", *values, f"{group['ceiling'].iloc[0]:.3f}"])
+    # Outside a formula GitHub shows the star of CE(*) as it is.
+    return markdown_table(["organ", "a", *METHODS, "ceiling"], rows, left=2).replace(r"\*", "*")
 
 
-def short_commits(commits: str) -> str:
-    """The commits of a provenance, which are joined by blanks, in twelve digits each.
-
-    Examples
-    --------
-    >>> short_commits("0123456789abcdef fedcba9876543210-dirty")
-    '0123456789ab, fedcba987654 (modified)'
-    """
-    return ", ".join(commit[:12] + (" (modified)" if commit.endswith("-dirty") else "") for commit in commits.split())
+def _mean(scored: pd.DataFrame, method: str, score: str) -> str:
+    return "{:.3f} [{:.3f}, {:.3f}]".format(*(scored.at[method, f"{score}{end}"] for end in ("", "_lo", "_hi")))
 
 
 def readme_text(text: str, results: Results) -> str:
@@ -68,7 +62,7 @@ def readme_text(text: str, results: Results) -> str:
         f"from [results/{PRESET}](results/{PRESET}/provenance.json) (commit {short_commits(commit)})."
     )
     caption = " ".join([caption, *empty_trainings(results.cases)])
-    parts = {"figure": f"![{alt}]({FIGURE})", "table": f"{markdown_table(results)}\n\n{caption}"}
+    parts = {"figure": f"![{alt}]({FIGURE})", "table": f"{table_text(results)}\n\n{caption}"}
     for name, content in parts.items():
         pattern = rf"<!-- {name} -->.*?<!-- /{name} -->"
         if not re.search(pattern, text, flags=re.DOTALL):

@@ -2,8 +2,8 @@
 
 A definition, theorem or proposition is a ``prf`` directive with a label in a chapter below ``notebooks/``. It names its
 functions as ``{py:func}`` (or ``class``, ``meth``); their docstrings name its label, and tests carry
-``@pytest.mark.statement("label")``. ``python -m statements`` prints the table and fails where a link is
-missing.
+``@pytest.mark.statement("label")``. ``python -m reproduction.report.statements`` prints the table and fails where a
+link is missing.
 """
 
 from __future__ import annotations

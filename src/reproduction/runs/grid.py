@@ -1,30 +1,31 @@
-"""The grid: all runs of a preset by Snakemake, and what is said beforehand (book chapter *Reproduce*)."""
+"""The grid: all runs of a preset by Snakemake, and what comes before and after them (book chapter *Reproduce*)."""
 
 from __future__ import annotations
 
+import base64
 import ctypes
+import itertools
 import json
+import math
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import filelock
 
-from reproduction.runs.notebook import BatchError, data_digest
-from reproduction.config import Preset, RunConfig, is_done
-from reproduction.runs.gpus import NoRoomError, keep_slots
-from reproduction.paths import project_root
-from reproduction.runs.profiles import Profile, Room, default_profile
-
-if TYPE_CHECKING:
-    from reproduction.runs.step_time import Step
+from reproduction.config import Preset, is_done
+from reproduction.paths import project_root, read_json
+from reproduction.runs.gpus import NoDeviceError
+from reproduction.runs.notebook import BatchError, data_digest, prepare_data
+from reproduction.runs.profiles import Profile, default_profile
+from reproduction.runs.status import clock_text, wall_seconds
 
 
 def failures(preset: Preset, runs: str | os.PathLike[str]) -> list[str]:
@@ -37,19 +38,32 @@ def failures(preset: Preset, runs: str | os.PathLike[str]) -> list[str]:
     return lines
 
 
-def mark_done(preset: Preset, home: Path, data: str | os.PathLike[str]) -> None:
-    """Renew the marks ``<run>/.done``, by which Snakemake knows the runs below ``home`` that have a result.
+def mark_done(preset: Preset, home: Path, data: str | os.PathLike[str]) -> int:
+    """Renew the marks ``<run>/.done``, by which Snakemake knows the runs that have a result; how many there are.
 
-    A mark is as old as the result: what has been made from it is not made again.
+    A mark is as old as the result.
     """
     digests = {config.data_folder: data_digest(data, config) for config in preset.runs()}
+    count = 0
     for config in preset.runs():
         mark, result = home / config.folder / ".done", home / config.folder / "metrics.json"
         if not is_done(result.parent, config, digests[config.data_folder]):
             mark.unlink(missing_ok=True)
-        elif not mark.exists():
+            continue
+        count += 1
+        if not mark.exists():
             mark.touch()
             os.utime(mark, ns=(result.stat().st_atime_ns, result.stat().st_mtime_ns))
+    return count
+
+
+def first_cause(log: Path) -> str:
+    """The first line of a log that names an error, or else the last one that says anything."""
+    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    for line, following in itertools.pairwise([*lines, ""]):
+        if re.match(r"(reproduction|failed): |[\w.]*(Error|Exception)\b", line):
+            return f"{line} {following if line.endswith(':') else ''}".strip().removeprefix("reproduction: ")
+    return lines[-1] if lines else "Snakemake said nothing"
 
 
 def _die_with_parent() -> None:
@@ -58,28 +72,48 @@ def _die_with_parent() -> None:
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
-def _run_snakemake(command: list[str], root: Path) -> int:
+def _run_snakemake(home: Path, options: Sequence[str], values: Mapping[str, Any]) -> int:
+    """Run Snakemake in ``home``; what it and the runs say goes to ``grid.log``, and from there to the terminal.
+
+    A file and no pipe: runs that outlive this process go on writing.
+    """
+    root, log = project_root(), home / "grid.log"
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(root / "workflow" / "Snakefile")]
+    # Snakemake and the shells of a cluster read values each in their own way: of this one they find nothing to read.
+    request = base64.urlsafe_b64encode(json.dumps(values).encode()).decode()
+    command += ["--directory", str(home), *options, "--config", f"request={request}"]
     environment = {**os.environ, "NOISYSEG_ROOT": str(root)}
-    with subprocess.Popen(command, env=environment, preexec_fn=_die_with_parent) as process:
+    log.unlink(missing_ok=True)
+    with (
+        open(log, "ab") as sink,
+        open(log, encoding="utf-8", errors="replace") as said,
+        subprocess.Popen(
+            command, env=environment, stdout=sink, stderr=subprocess.STDOUT, preexec_fn=_die_with_parent
+        ) as process,
+    ):
         try:
-            return process.wait()
+            while process.poll() is None:
+                print(said.read(), end="", file=sys.stderr, flush=True)
+                time.sleep(0.1)
         except KeyboardInterrupt:
             # The terminal has sent the signal to all of them: let Snakemake stop its jobs before we go.
             with suppress(subprocess.TimeoutExpired, KeyboardInterrupt):
                 process.wait(timeout=30)
             process.kill()
             raise
+        finally:
+            print(said.read(), end="", file=sys.stderr, flush=True)
+        return process.returncode
 
 
-def _timer(slots: Sequence[str]) -> Callable[[RunConfig, Sequence[int], float], Step] | None:
-    """What times a plan's step: on a GPU a process of its own, on the device of the first slot; else None."""
-    from reproduction.runs.run import choose_device
-    from reproduction.runs.step_time import time_step_apart
-
-    if choose_device().type != "cuda":
-        return None
-    shown = {"NOISYSEG_DEVICE": "cuda", "CUDA_VISIBLE_DEVICES": slots[0]} if slots else {}
-    return partial(time_step_apart, environment=shown)
+def _are_tables_of(preset: Preset, home: Path, tables: Path) -> bool:
+    """Whether ``tables`` are those of the finished runs below ``home``."""
+    path = tables / "provenance.json"
+    if not path.is_file():
+        return False
+    if path.stat().st_mtime_ns < max((home / c.folder / "metrics.json").stat().st_mtime_ns for c in preset.runs()):
+        return False
+    return sorted(run["config_hash"] for run in read_json(path)["runs"]) == sorted(c.hash for c in preset.runs())
 
 
 def run_grid(
@@ -92,7 +126,7 @@ def run_grid(
     dry_run: bool = False,
     report: Callable[[str], None] = print,
 ) -> Path:
-    """Bring a preset to its result tables: data, missing runs, cells, tables; return the tables' folder.
+    """Bring a preset to its result tables: data, missing runs, tables; return the tables' folder.
 
     Parameters
     ----------
@@ -115,75 +149,90 @@ def run_grid(
     BatchError
         If a second process works on the same preset, or a step failed; finished runs and checkpoints stay.
     ValueError, FileNotFoundError
-        If there is no such profile or source, ``data`` is no path that Snakemake can take, or the profile needs a
-        program or a plugin that is not installed.
-    NoRoomError
+        If there is no such profile or source, or the profile needs a program that is not installed.
+    NoDeviceError
         If runs share GPUs, and there is none, or none with room.
     """
     preset = Preset.load(preset_name)
-    root = project_root()
     place = Profile.find(default_profile() if profile is None else profile)
-    if set("{}") & set(str(Path(data).resolve())):
-        raise ValueError(f"data is {str(Path(data).resolve())!r}; Snakemake takes no path with braces")
-    preset_argument = str(Path(preset_name).resolve()) if Path(preset_name).suffix in (".yaml", ".yml") else preset_name
     if source is not None and not Path(source).exists():
         raise FileNotFoundError(f"source {source} does not exist; expected a local copy of the data set")
-    settings = {"preset": preset_argument, "data": str(Path(data).resolve())}
-    if source:
-        settings["source"] = str(Path(source).resolve())
     home = (Path(runs) / preset.name).resolve()
-
-    def say_plan(slots: Sequence[str]) -> None:
-        done = sum(is_done(home / config.folder, config, data_digest(data, config)) for config in preset.runs())
-        report(f"{preset.name}: {len(preset.runs())} runs, {done} done; {preset.about}")
-        # The plan times a step, so torch is loaded: only now, when all arguments are good.
-        from reproduction.runs import plan
-        from reproduction.runs.step_time import StepError
-
-        there = None if place.executor != "local" else cores or os.cpu_count() or 1
-        try:
-            report(plan.describe(plan.make_plan(preset, data, runs, _timer(slots)), there, slots))
-        except StepError as error:
-            if dry_run:
-                raise BatchError(str(error)) from error
-            report(f"plan: none, {error}; the runs start all the same")
-
+    tables = home / "results" / preset.name
+    used = cores or os.cpu_count() or 1
     if dry_run:
         try:
-            room = place.options(preset, home, cores)
-        except NoRoomError as error:
-            room = Room([], {}, f"the runs would not start: {error}")
-        say_plan(room.slots)
-        if room.line:
-            report(f"{preset.name}: {room.line}")
-        return home / "results" / preset.name
+            slots, line = place.slots(preset, home)
+        except NoDeviceError as error:
+            slots, line = [], f"the runs would not start: {error}"
+        _report_plan(preset, data, runs, used if place.is_local else None, slots, report)
+        report(f"{preset.name}: {line}") if line else None
+        return tables
     place.check()
-    room = place.options(preset, home, cores)
+    slots, line = place.slots(preset, home)
     home.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(root / "workflow" / "Snakefile")]
-    command += ["--directory", str(home), "--workflow-profile", str(place.folder), *room.options]
-    settings |= room.values
-    # Snakemake reads values as YAML: quoted, so that a path stays the string that it is.
-    command += ["--config", *(f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in settings.items())]
+    begun = time.time()
+
+    def step(text: str) -> None:
+        report(f"[{clock_text(time.time() - begun)}] {text}")
+
     try:
         with filelock.FileLock(home / ".lock", timeout=0):
-            begun = time.perf_counter()
-            say_plan(room.slots)
-            if room.line:
-                report(f"{preset.name}: {room.line}")
-            mark_done(preset, home, data)
-            if room.slots:
-                keep_slots(room.slots, home / ".slots")
-            code = _run_snakemake(command, root)
+            try:
+                left_s = _report_plan(preset, data, runs, used if place.is_local else None, slots, report)
+            except RuntimeError as error:
+                report(f"plan: none, no training step could be timed ({error}); the runs start all the same")
+                left_s = math.nan
+            report(f"{preset.name}: {line}") if line else None
+            if any(data_digest(data, config) is None for config in preset.runs()):
+                step(f"data below {data}")
+                prepare_data(preset, data, source, report)
+            if mark_done(preset, home, data) < len(preset.runs()):
+                # YAML files are named by their absolute path: Snakemake works in `home`.
+                is_file = Path(preset_name).suffix in (".yaml", ".yml")
+                values = {"preset": str(Path(preset_name).resolve()) if is_file else preset_name}
+                values |= {"data": str(Path(data).resolve()), "begun": begun, "left_s": left_s, "cores": used}
+                values |= {"jobs_elsewhere": int(not place.is_local), "slots": ",".join(slots)}
+                options = place.options(home, cores)
+                options += ["--resources", f"slot={len(slots)}"] if slots else []
+                if _run_snakemake(home, options, values):
+                    raise _not_finished(preset, home)
+            if not _are_tables_of(preset, home, tables):
+                step("tables")
+                from reproduction.runs.tables import gather, write_results  # pandas and SciPy: only when needed
+
+                write_results(gather(preset, home), tables)
     except filelock.Timeout as error:
         raise BatchError(f"another process works on preset {preset.name} in {home}; wait for it or stop it") from error
-    if code:
-        lines = failures(preset, runs)
-        reason = (
-            f"{len(lines)} of {len(preset.runs())} runs failed, the first is {lines[0]}"
-            if lines
-            else "see the lines above"
-        )
-        raise BatchError(f"preset {preset.name} did not finish: {reason}; the same command goes on from here")
-    report(f"{preset.name}: complete after {time.perf_counter() - begun:.0f} s")
-    return home / "results" / preset.name
+    step(f"{preset.name} is complete")
+    return tables
+
+
+def _report_plan(
+    preset: Preset,
+    data: str | os.PathLike[str],
+    runs: str | os.PathLike[str],
+    cores: int | None,
+    slots: Sequence[str],
+    report: Callable[[str], None],
+) -> float:
+    """Say what is done, and what the rest costs; return the seconds of wall time that are expected, NaN if unknown."""
+    # The plan times a step, so torch is loaded: only now, when all arguments are good.
+    from reproduction.runs.plan import make_plan, time_step, time_step_apart
+    from reproduction.runs.run import choose_device
+
+    done = sum(is_done(Path(runs) / preset.name / c.folder, c, data_digest(data, c)) for c in preset.runs())
+    report(f"{preset.name}: {len(preset.runs())} runs, {done} done; {preset.about}")
+    timer = time_step_apart if choose_device().type == "cuda" else time_step
+    plan = make_plan(preset, data, runs, cores, slots, timer)
+    report(plan.text)
+    return math.nan if cores is None else wall_seconds(plan.seconds, cores, preset.runs()[0].threads)
+
+
+def _not_finished(preset: Preset, home: Path) -> BatchError:
+    log, lines = home / "grid.log", failures(preset, home.parent)
+    reason = f"{len(lines)} of {len(preset.runs())} runs failed, the first is {lines[0]}" if lines else first_cause(log)
+    return BatchError(
+        f"preset {preset.name} did not finish: {reason}; everything that was said is in {log}; "
+        "the same command goes on from here"
+    )

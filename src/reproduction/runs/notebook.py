@@ -1,11 +1,12 @@
-"""Batch: data sets, and one notebook by papermill (book chapter *Reproduce*); the grid is :mod:`reproduction.runs.grid`."""
+"""Data sets of a preset, and notebooks by papermill and nbconvert (book chapter *Reproduce*)."""
 
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,11 @@ from typing import Any
 import psutil
 
 from reproduction.config import POINT, Preset, RunConfig, is_done
-from reproduction.data import hippocampus
-from reproduction.data.phantoms import cases as phantom_set
-from reproduction.data.totalsegmentator import patches as totalsegmentator
 from reproduction.data.cases import CaseSet
+from reproduction.paths import atomic_write, project_root, use_own_kernel
 from reproduction.runs.gpus import case_count
-from reproduction.paths import atomic_write, project_root
+
+START_S = 120  # for a kernel to answer, on a busy machine
 
 
 class BatchError(RuntimeError):
@@ -30,8 +30,13 @@ def prepare_data(
 ) -> list[CaseSet]:
     """Make the data sets that a preset needs, below ``data``; finished ones are opened.
 
-    A set with fewer cases than the preset means, made so by a person, is taken; ``report`` is told.
+    A set with fewer cases than the preset means, made so by a person, is taken, and ``report`` says so.
     """
+    # Loaded late: SciPy and the rest would be read by every process that only starts a notebook.
+    from reproduction.data import hippocampus
+    from reproduction.data.phantoms import cases as phantom_set
+    from reproduction.data.totalsegmentator import patches as totalsegmentator
+
     sets = {}
     for config in preset.runs():
         if config.data_folder in sets:
@@ -39,9 +44,9 @@ def prepare_data(
         folder = Path(data) / config.data_folder
         if config.dataset == "totalsegmentator":
             # A finished folder is taken as it is, whichever version of the data set it was cut from.
-            there = CaseSet(folder) if (folder / "manifest.json").is_file() else None
-            whole = there is not None and not there.missing()
-            made = there if there is not None and whole else totalsegmentator.make_totalsegmentator(folder, source)
+            made = CaseSet(folder) if (folder / "manifest.json").is_file() else None
+            if made is None or made.missing():
+                made = totalsegmentator.make_totalsegmentator(folder, source)
             counts = {organ: len(made.entries(organ)) for organ in made.manifest["organs"]}
             if min(counts.values()) < case_count(config):
                 listed = ", ".join(f"{count} {organ}" for organ, count in counts.items())
@@ -58,20 +63,24 @@ def prepare_data(
 def execute_notebook(template: str, target: str | os.PathLike[str], parameters: dict[str, Any]) -> None:
     """Execute ``notebooks/templates/<template>.ipynb`` with papermill, in a kernel of its own, as ``target``.
 
-    What the notebook prints appears on standard error as it comes. ``target`` is the record: it is there, with the
-    error in it, also when a cell fails.
+    The kernel is this interpreter, see :func:`reproduction.paths.use_own_kernel`. What the notebook prints appears on
+    standard error as it comes. ``target`` is the record: it is there, with the error in it, also when a cell fails.
 
     Raises
     ------
     BatchError
-        If a parameter is unknown, a cell raises (its error in one line, and where the notebook is), or the kernel dies.
+        If a parameter is unknown, a cell raises (its error in one line, and where the notebook is), or the kernel dies,
+        does not start, or does not answer within ``START_S`` seconds.
     """
+    # jsonschema would compile a grammar for web addresses, which takes longer than all the rest of this import.
+    sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
     import papermill
     from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
+    use_own_kernel()
     path = project_root() / "notebooks" / "templates" / f"{template}.ipynb"
-    known = papermill.inspect_notebook(str(path))
+    known = papermill.inspect_notebook(_as_written(path))
     unknown = sorted(set(parameters) - set(known))
     if unknown:
         raise BatchError(f"{template}.ipynb has no parameter {unknown[0]!r}; it has {', '.join(known)}")
@@ -87,11 +96,12 @@ def execute_notebook(template: str, target: str | os.PathLike[str], parameters: 
             # nbformat's and jupyter_client's own deprecations are no business of the person at the terminal.
             warnings.simplefilter("ignore")
             papermill.execute_notebook(
-                str(path),
-                str(temporary),
+                _as_written(path),
+                _as_written(temporary),
                 parameters,
                 kernel_name="python3",
                 progress_bar=False,
+                start_timeout=START_S,
                 stdout_file=sys.stderr,
                 cwd=str(Path.cwd()),
                 extra_arguments=["--log-level=CRITICAL"],
@@ -100,9 +110,37 @@ def execute_notebook(template: str, target: str | os.PathLike[str], parameters: 
         raise BatchError(f"{error.ename}: {' '.join(str(error.evalue).split())} ({where})") from error
     except DeadKernelError as error:
         raise BatchError(f"the process of {template}.ipynb died: killed, or out of memory ({where})") from error
+    except OSError:
+        raise
+    except Exception as error:  # such as a kernel that never answers
+        text = " ".join(str(error).split())
+        raise BatchError(f"{template}.ipynb could not be executed: {type(error).__name__}: {text} ({where})") from error
     finally:
         if temporary.exists():
             os.replace(temporary, target)
+
+
+def _as_written(path: Path) -> str:
+    """Escape braces: papermill fills parameters into paths."""
+    return str(path).replace("{", "{{").replace("}", "}}")
+
+
+def execute_chapters(files: Sequence[str | os.PathLike[str]] = ()) -> None:
+    """Execute notebooks in place with nbconvert, all of ``notebooks/`` without any; say which one comes.
+
+    Raises
+    ------
+    BatchError
+        If a cell raises; nbconvert has then said which.
+    """
+    use_own_kernel()
+    for path in files or sorted((project_root() / "notebooks").glob("*.ipynb")):
+        print(f"executing {path}", flush=True)
+        command = [sys.executable, "-m", "nbconvert", "--to", "notebook", "--execute", "--inplace", "--log-level=ERROR"]
+        # Stored notebooks have no times of execution: the same outputs are the same file.
+        command += ["--ExecutePreprocessor.record_timing=False", str(path)]
+        if subprocess.run(command, check=False).returncode:
+            raise BatchError(f"{path} was not executed; the reason is above")
 
 
 def data_digest(data: str | os.PathLike[str], config: RunConfig) -> str | None:
@@ -123,7 +161,7 @@ def run_notebook(preset: str, config: RunConfig, name: str, data: str, runs: str
         os.environ[variable] = str(config.threads)
     try:
         execute_notebook("training_run", folder / "run.ipynb", {"preset": preset, **point, "data": data, "runs": runs})
-    except (BatchError, OSError) as error:
+    except Exception as error:
         # Also failures outside execute(), such as a kernel that died, are then seen by `python -m reproduction status`.
         with suppress(OSError):  # on a full disk the error itself matters more than its record
             atomic_write(folder / "failure.txt", f"{' '.join(str(error).split())}\n")

@@ -1,7 +1,6 @@
 """What a preset will cost, beforehand: runs to do, hours from a training step timed here (book chapter *Reproduce*).
 
-Nothing in the estimate is a constant of some other machine: see :func:`reproduction.runs.step_time.time_step`. Planning writes
-nothing.
+Nothing in the estimate is a constant of some other machine. Planning writes nothing.
 """
 
 from __future__ import annotations
@@ -9,131 +8,191 @@ from __future__ import annotations
 import math
 import os
 import statistics
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
+from typing import NamedTuple
 
 from reproduction.config import Preset, RunConfig, is_done
-from reproduction.data.totalsegmentator import cutting
 from reproduction.data.cases import CaseSet
+from reproduction.data.totalsegmentator.cutting import FOLDS
 from reproduction.runs.gpus import case_count, patch_side
-from reproduction.runs.status import beside_training, clock_text, finished_epochs, wall_seconds
-from reproduction.runs.step_time import Step, time_step
+from reproduction.runs.status import clock_text, finished_epochs, overhead_s, wall_seconds
 
 BUDGET_S = 16.0  # for all timed steps of a plan together
+WARM_UP, STEPS = 2, 7
+QUEUED = 8  # steps that a GPU is given at a time: it is waited for once an epoch, not once a step
 
 
-@dataclass(frozen=True)
-class PlannedRun:
-    """One run of a plan: its state (``done``, ``resumable`` or ``missing``), and what is left of it."""
+class Step(NamedTuple):
+    """A training step: its time, its arithmetic, and the device."""
 
-    config: RunConfig
-    state: str
-    epochs_left: int
-    train_cases: int
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Training steps of an epoch; its last batch counts as a full one."""
-        return math.ceil(self.train_cases / self.config.batch_size)
-
-    @property
-    def steps_left(self) -> int:
-        """Training steps to go."""
-        return self.epochs_left * self.steps_per_epoch
+    seconds: float
+    precision: str
+    device: str
 
 
-@dataclass(frozen=True)
-class Plan:
-    """All runs of a preset, the timed step of each loss that still has runs to do, and what the estimate rests on.
+def time_step(config: RunConfig, shape: Sequence[int], budget_s: float) -> Step:
+    """Time training steps of a run on random data: augmentation, network, loss, gradients and optimiser.
 
-    ``shape`` is the patch's (x, y, z) in voxels, ``beside_s`` the mean time that finished runs took beside training
-    (NaN without any), ``absent`` the folders of data sets that are not there yet.
+    The median of seven after two to warm up, or of fewer within ``budget_s`` seconds: at least one, and on a GPU not
+    the first. ``shape`` is that of a batch, (cases, x, y, z).
     """
+    import numpy as np
+    import torch
 
-    preset: Preset
-    runs: tuple[PlannedRun, ...]
-    steps: dict[str, Step]
-    shape: tuple[int, ...]
-    beside_s: float
-    absent: tuple[Path, ...]
+    from reproduction.network.training import Trainer, reproducible
+    from reproduction.runs.run import choose_device
 
-    def seconds(self) -> list[float]:
-        """Seconds that every run still takes, 0 for those that are done."""
-        beside = 0.0 if math.isnan(self.beside_s) else self.beside_s
-        return [
-            0.0
-            if run.state == "done"
-            else beside + (run.steps_left * self.steps[run.config.loss].seconds if run.steps_left else 0.0)
-            for run in self.runs
-        ]
+    device = choose_device()
+    queued, least = (QUEUED, WARM_UP + 1) if device.type == "cuda" else (1, 1)
+    rng = np.random.default_rng(0)
+    images = torch.from_numpy(rng.normal(size=(queued * shape[0], 1, *shape[1:])).astype(np.float32))
+    labels = torch.from_numpy((rng.random(images.shape) < 0.1).astype(np.uint8))
+    config = config.model_copy(update={"batch_size": shape[0]})
+    taken: list[float] = []
+    # The caller's random numbers are not disturbed.
+    with reproducible(config.threads), torch.random.fork_rng(devices=[]):
+        trainer = Trainer(config, images, labels, device)
+        trainer.best_merit = math.inf  # weights are copied once an epoch, not once a step
+        while len(taken) < least or (len(taken) < WARM_UP + STEPS and sum(taken) + taken[-1] <= budget_s / queued):
+            begun = time.perf_counter()
+            trainer.run_epoch()  # over one batch; ends only when the device has ended
+            taken.append((time.perf_counter() - begun) / queued)
+    precision = str(trainer.dtype).removeprefix("torch.")
+    return Step(statistics.median(taken[WARM_UP:] or taken[-1:]), precision, str(device))
 
 
-def _expected(config: RunConfig) -> tuple[tuple[int, ...], int]:
-    """Patch shape and cases an organ of a data set that has not been made."""
-    return (patch_side(config),) * 3, case_count(config)
+def time_step_apart(config: RunConfig, shape: Sequence[int], budget_s: float) -> Step:
+    """:func:`time_step` in a process that ends, so that the GPU's memory is free again for the runs."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(time_step, config, shape, budget_s).result()
+
+
+class Plan(NamedTuple):
+    """The text for the person, and the seconds that every run still takes, 0 for those that are done."""
+
+    text: str
+    seconds: list[float]
 
 
 def make_plan(
     preset: Preset,
-    data: str | os.PathLike[str] = "data",
-    runs: str | os.PathLike[str] = "runs",
+    data: str | os.PathLike[str],
+    runs: str | os.PathLike[str],
+    cores: int | None = None,
+    slots: Sequence[str] = (),
     timer: Callable[[RunConfig, Sequence[int], float], Step] | None = None,
 ) -> Plan:
-    """Plan a preset: what is done, what can go on, what is missing, and the time of a training step.
+    """Plan a preset: what is done, what can go on, what is missing, and what that costs.
 
     Parameters
     ----------
-    preset
-        The grid.
-    data, runs
-        Where data sets and runs live. Nothing is written there.
+    preset, data, runs
+        The grid, and where data sets and runs live.
+    cores
+        Cores for the runs; None where a scheduler starts them.
+    slots
+        See :func:`reproduction.runs.gpus.make_slots`.
     timer
-        Replaces :func:`reproduction.runs.step_time.time_step`. It is called once for every loss that has runs to do.
+        Replaces :func:`time_step`; called once for every loss that has runs to do.
 
     Raises
     ------
     FileNotFoundError, ValueError
         If a data set that is there is damaged, or lacks an organ or a fold of the preset.
     """
-    timer = timer or time_step
-    home = Path(runs) / preset.name
-    sets: dict[str, CaseSet | None] = {}
-    shapes: dict[tuple[str, str], tuple[int, ...]] = {}
-    planned: list[PlannedRun] = []
-    beside: list[float] = []
-    for config in preset.runs():
-        where = Path(data) / config.data_folder
-        if config.data_folder not in sets:
-            sets[config.data_folder] = CaseSet(where) if (where / "manifest.json").is_file() else None
-        there = sets[config.data_folder]
-        if there is None:
-            shape, cases = _expected(config)
-            train = cases - len(range(config.fold, cases, cutting.FOLDS))
+    some, *_ = configs = preset.runs()
+    sets = {c.data_folder: Path(data) / c.data_folder for c in configs}
+    made = {name: CaseSet(path) for name, path in sets.items() if (path / "manifest.json").is_file()}
+    shapes: dict[str, tuple[int, ...]] = {}
+    states, epochs_left, epoch_steps, overheads, batches = [], [], [], [], {}
+    for config in configs:
+        cases = made.get(config.data_folder)
+        if cases is None:
+            shape = (patch_side(config),) * 3
+            train = case_count(config) - len(range(config.fold, case_count(config), FOLDS))
         else:
-            ids, _ = there.split(config.organ, config.fold)
-            train, key = len(ids), (config.data_folder, config.organ)
-            shape = shapes.get(key) or there.load(config.organ, ids[:1])[0].image.shape
-        shapes[config.data_folder, config.organ] = shape
+            ids, _ = cases.split(config.organ, config.fold)
+            shape = shapes.get(config.organ) or cases.load(config.organ, ids[:1])[0].image.shape
+            train = len(ids)
+        shapes[config.organ] = shape
         train = min(train, config.train_cases or train)
-        folder = home / config.folder
+        folder = Path(runs) / preset.name / config.folder
         state, left = "missing", config.epochs
-        if is_done(folder, config, there.digest if there else None):
+        if is_done(folder, config, cases.digest if cases else None):
             state, left = "done", 0
-            beside.append(beside_training(folder))
+            overheads.append(overhead_s(folder))
         elif (folder / "checkpoint.pt").is_file():
             state, left = "resumable", max(0, config.epochs - len(finished_epochs(folder)))
-        planned.append(PlannedRun(config, state, left, train))
-    # The first run of each loss that has something left to do is what its step is timed for.
-    todo = {run.config.loss: run for run in reversed(planned) if run.steps_left}
-    steps = {}
-    for loss in sorted(todo):
-        config = todo[loss].config
-        batch = (min(config.batch_size, todo[loss].train_cases), *shapes[config.data_folder, config.organ])
-        steps[loss] = timer(config, batch, BUDGET_S / len(todo))
-    absent = tuple(Path(data) / name for name, there in sets.items() if there is None)
-    first = next(iter(shapes.values()))
-    return Plan(preset, tuple(planned), steps, first, statistics.fmean(beside) if beside else math.nan, absent)
+        states.append(state)
+        epochs_left.append(left)
+        epoch_steps.append(math.ceil(train / config.batch_size))
+        if left:  # the first run of each loss is what its step is timed for
+            batches.setdefault(config.loss, (config, (min(config.batch_size, train), *shape)))
+    timer = timer or time_step
+    step = {loss: timer(c, shape, BUDGET_S / len(batches)) for loss, (c, shape) in sorted(batches.items())}
+    overhead = statistics.fmean(overheads) if overheads else 0.0
+    seconds = [
+        0.0 if state == "done" else overhead + (left * steps * step[config.loss].seconds if left else 0.0)
+        for config, state, left, steps in zip(configs, states, epochs_left, epoch_steps, strict=True)
+    ]
+    resumable = [left for state, left in zip(states, epochs_left, strict=True) if state == "resumable"]
+    lines = [
+        f"plan: {len(states)} runs: {states.count('done')} done, {len(resumable)} resumable"
+        f"{f' with {sum(resumable):,} epochs left' if resumable else ''}, {states.count('missing')} missing"
+    ]
+    if states.count("done") < len(states):
+        steps = sum(left * steps for left, steps in zip(epochs_left, epoch_steps, strict=True))
+        span = " to ".join(f"{count:,}" for count in sorted({min(epoch_steps), max(epoch_steps)}))
+        lines.append(f"steps: {steps:,} to train; a run has {some.epochs} epochs of {span}")
+        lines += _cost(some, step, shapes[some.organ], seconds, cores, slots)
+        outside = f"in it: {clock_text(overhead)} a run outside training" if overheads else "in it: training alone"
+        lines.append(f"{outside}; not in it: data, tables and book")
+    lines += [_missing(some, path) for name, path in sets.items() if name not in made]
+    return Plan("\n".join(lines), seconds)
+
+
+def _cost(
+    some: RunConfig,
+    step: dict[str, Step],
+    shape: Sequence[int],
+    seconds: Sequence[float],
+    cores: int | None,
+    slots: Sequence[str],
+) -> list[str]:
+    lines, on_gpu = [], False
+    for loss, timed in list(step.items())[:1]:
+        on_gpu = not timed.device.startswith("cpu")
+        times = ", ".join(f"{_number(timed.seconds)} s with {loss}" for loss, timed in step.items())
+        batch = f"{' x '.join(map(str, shape))} voxels, batch {some.batch_size}, {timed.precision}"
+        where = timed.device if on_gpu else _count(some.threads, "core")
+        lines.append(f"step: {times}, timed here on random data: {batch}, {where}")
+    hours = f"{_number(sum(seconds) / 3600 * (1 if on_gpu else some.threads))} {'GPU' if on_gpu else 'CPU'} hours"
+    if cores is None:
+        return [*lines, f"cost: {hours}; the wall time depends on how many runs the cluster starts at a time"]
+    if on_gpu:
+        devices = len({slot.rpartition("-")[0] for slot in slots}) or 1
+        wall, where = wall_seconds(seconds, devices, 1), f"{_count(devices, 'GPU')} whose runs take turns"
+    else:
+        cores = min(cores, len(slots) * some.threads) if slots else cores
+        wall, where = wall_seconds(seconds, cores, some.threads), _count(cores, "core")
+    return [*lines, f"cost: {hours}; {clock_text(wall)} of wall time on {where}"]
+
+
+def _missing(some: RunConfig, folder: Path) -> str:
+    """The line on a data set that has not been made."""
+    script = f"python data_scripts/{some.dataset}.py --out {folder}"
+    if some.dataset == "phantoms":
+        script += f" --size {some.phantom_size} --cases {some.phantom_cases} --seed {some.phantom_seed}"
+    size = f"{case_count(some)} cases an organ of {' x '.join([str(patch_side(some))] * 3)} voxels"
+    return f"data: {folder} is missing and made first, {size}; alone with: {script}"
+
+
+def _count(count: int, thing: str) -> str:
+    return f"{count} {thing}{'' if count == 1 else 's'}"
 
 
 def _number(value: float) -> str:
@@ -147,74 +206,3 @@ def _number(value: float) -> str:
     if value >= 1000:
         return f"{value:,.0f}"
     return f"{value:.3g}" if value >= 0.001 or value == 0 else "less than 0.001"
-
-
-def describe(plan: Plan, cores: int | None, slots: Sequence[str] = ()) -> str:
-    """The text of a plan: runs, steps, a step's time, cost on ``cores`` cores, what is not in it, and missing data.
-
-    ``cores`` is None where the runs are started elsewhere, by a scheduler. ``slots`` are the devices on
-    which there is room for a run (:func:`reproduction.runs.gpus.make_slots`), where runs share some.
-    """
-    states = [run.state for run in plan.runs]
-    resumable = states.count("resumable")
-    epochs = sum(run.epochs_left for run in plan.runs if run.state == "resumable")
-    left = f" with {epochs:,} {'epoch' if epochs == 1 else 'epochs'} left" if resumable else ""
-    lines = [
-        f"plan: {len(states)} runs: {states.count('done')} done, {resumable} resumable{left}, "
-        f"{states.count('missing')} missing"
-    ]
-    if len(states) > states.count("done"):
-        lines += _cost(plan, cores, slots)
-    some = plan.runs[0].config
-    for folder in plan.absent:
-        shape, cases = _expected(some)
-        script = f"python data_scripts/{some.dataset}.py --out {folder}"
-        if some.dataset == "phantoms":
-            script += f" --size {some.phantom_size} --cases {some.phantom_cases} --seed {some.phantom_seed}"
-        lines.append(
-            f"data: {folder} is missing; planned for {cases} cases an organ of {' x '.join(map(str, shape))} voxels. "
-            f"They are made before the first run; by themselves with: {script}"
-        )
-    return "\n".join(lines)
-
-
-def _cost(plan: Plan, cores: int | None, slots: Sequence[str]) -> list[str]:
-    """The lines on what is left: none of it is done yet."""
-    some = plan.runs[0].config
-    per_epoch = sorted({run.steps_per_epoch for run in plan.runs})
-    span = f"{per_epoch[0]:,}" + (f" to {per_epoch[-1]:,}" if per_epoch[1:] else "")
-    lines = [f"steps: {sum(run.steps_left for run in plan.runs):,} to train; a run has {some.epochs} epochs of {span}"]
-    gpu = False
-    if plan.steps:
-        step = next(iter(plan.steps.values()))
-        gpu = not step.device.startswith("cpu")
-        times = ", ".join(
-            f"{_number(step.seconds)} s with {loss} (median of {step.timed}, after {step.warm_up} to warm up)"
-            for loss, step in plan.steps.items()
-        )
-        threads = f"{some.threads} {'core' if some.threads == 1 else 'cores'}"
-        lines.append(
-            f"step: {times}, on random data: {' x '.join(map(str, plan.shape))} voxels, batch {some.batch_size}, "
-            f"{step.precision}, {step.device if gpu else threads}"
-        )
-    seconds = plan.seconds()
-    hours = sum(seconds) / 3600 * (1 if gpu else some.threads)
-    beside = "" if math.isnan(plan.beside_s) else f", with {clock_text(plan.beside_s)} a run beside training"
-    if cores is None:
-        wall = "the wall time depends on how many runs the profile starts at a time"
-    elif gpu:
-        gpus = max(1, len(set(slots)))
-        shared = f"{gpus} GPUs" if gpus > 1 else "one GPU"
-        wall = f"{clock_text(wall_seconds(seconds, gpus, 1))} of wall time on {shared} whose runs take turns"
-    else:
-        used = min(cores, len(slots) * some.threads) if slots else cores
-        wall = f"{clock_text(wall_seconds(seconds, used, some.threads))} of wall time on {used} cores"
-    omitted = [
-        *(["the time of a run beside training (no run has finished here)"] if not beside else []),
-        "making the data, tables and book",
-        *(["what runs on one GPU at the same time gain"] if gpu else ["what runs side by side cost each other"]),
-        *(["machines that are not like this one"] if cores is None else []),
-    ]
-    lines.append(f"cost: {_number(hours)} {'GPU' if gpu else 'CPU'} hours{beside}; {wall}")
-    lines.append(f"not in it: {', '.join(omitted[:-1])}, and {omitted[-1]}")
-    return lines

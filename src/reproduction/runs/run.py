@@ -1,11 +1,11 @@
 """A run: its folder, its lock, resume, scores and provenance (book chapter *Reproduce*).
 
 A run's folder ``runs/<preset>/<run>-<hash>/`` holds ``config.json``, ``run.ipynb`` (as executed), ``progress.jsonl``,
-``checkpoint.pt``, ``cases.csv`` and, last of all, ``metrics.json``. A run that has ``metrics.json`` for the same data is
-done; any other goes on from its checkpoint.
+``checkpoint.pt``, ``cases.csv`` and, last of all, ``metrics.json``. A run that has ``metrics.json`` for the same data
+is done; any other goes on from its checkpoint.
 
-Runs of an earlier version have the paper's methods in ``cases.csv`` and the other rules in ``further.csv``, which is not
-read: tables of such runs lack the other rules. Without its ``metrics.json`` a run is scored again, from its checkpoint.
+Runs of an earlier version have the paper's methods in ``cases.csv`` and the other rules in ``further.csv``, which is
+not read: tables of such runs lack the other rules. Without ``metrics.json`` a run is scored again, from its checkpoint.
 """
 
 from __future__ import annotations
@@ -100,8 +100,10 @@ class Run:
         What ``metrics.json`` holds; None until the run is finished.
     trainer
         The network and its training pairs, from ``load`` on.
-    cases, noisy
-        The test cases and their noisy labels, from ``load`` on.
+    cases
+        The test cases, from ``load`` on.
+    noisy
+        Their noisy labels, in the same order.
     maps
         What the network makes of the test cases, array (cases, x, y, z), from ``predict`` on.
     """

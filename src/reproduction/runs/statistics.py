@@ -102,8 +102,8 @@ def paired_differences(cases: pd.DataFrame) -> pd.DataFrame:
     """Mean paired difference over cases, with 95 % bootstrap interval, for each organ, a, pair of methods and score.
 
     The pairs are ``DIFFERENCES`` and ``OTHER_DIFFERENCES`` (:mod:`reproduction.scoring.scores`) of which both methods
-    were scored: a preset may have one loss, and a run may lack ``rankseg``. With several training seeds, networks of one seed
-    are paired, the differences of a case are averaged over the seeds, and there are the columns ``seeds`` and
+    were scored: a preset may have one loss, and a run may lack ``rankseg``. With several training seeds, networks of
+    one seed are paired, the differences of a case are averaged over the seeds, and there are the columns ``seeds`` and
     ``seed_sd``: the standard deviation (n - 1) over the seeds of the mean difference.
 
     Raises

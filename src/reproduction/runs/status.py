@@ -40,8 +40,8 @@ def finished_epochs(folder: Path) -> list[float]:
     return seconds
 
 
-def beside_training(folder: Path) -> float:
-    """Seconds that a finished run took beside training: reading, noise, scores."""
+def overhead_s(folder: Path) -> float:
+    """Seconds that a finished run took outside training: reading, noise, scores."""
     metrics = read_json(folder / "metrics.json")
     return max(0.0, metrics["wall_s"] - metrics["training_s"])
 
@@ -62,12 +62,12 @@ def wall_seconds(seconds: Sequence[float], cores: int, threads: int) -> float:
 def run_states(preset: Preset, runs: str | os.PathLike[str]) -> list[RunState]:
     """State of every run of a preset below ``runs/<preset>``.
 
-    Time left: epochs left times the run's own mean epoch, or that of all runs so far, plus the mean of what finished
-    runs took beside training.
+    Time left: epochs left times the run's own mean epoch, or that of all runs so far, plus the mean time that finished
+    runs took outside training.
     """
     home = Path(runs) / preset.name
     seen: list[float] = []
-    beside: list[float] = []
+    overheads: list[float] = []
     facts = []
     for config in preset.runs():
         folder = home / config.folder
@@ -75,7 +75,7 @@ def run_states(preset: Preset, runs: str | os.PathLike[str]) -> list[RunState]:
         seen += epochs
         state, detail = "missing", ""
         if is_done(folder, config):
-            beside.append(beside_training(folder))
+            overheads.append(overhead_s(folder))
             state = "done"
             scores = read_json(folder / "metrics.json")["scores"]
             detail = "  ".join(f"{method} {score:.4f}" for method, score in scores.items())
@@ -87,17 +87,17 @@ def run_states(preset: Preset, runs: str | os.PathLike[str]) -> list[RunState]:
             state = "stopped"
         facts.append((config, state, epochs, detail))
     epoch_s = sum(seen) / len(seen) if seen else math.nan
-    beside_s = sum(beside) / len(beside) if beside else 0.0
+    overhead = sum(overheads) / len(overheads) if overheads else 0.0
     states = []
     for config, state, epochs, detail in facts:
         own = sum(epochs) / len(epochs) if epochs else epoch_s
-        left = 0.0 if state == "done" else own * (config.epochs - len(epochs)) + beside_s
+        left = 0.0 if state == "done" else own * (config.epochs - len(epochs)) + overhead
         states.append(RunState(config, state, len(epochs), left, detail))
     return states
 
 
 def report(preset: Preset, runs: str | os.PathLike[str], cores: int) -> str:
-    """The text of ``python -m reproduction status``: one line a run, then counts and the time left on ``cores`` cores."""
+    """The text of the command ``status``: one line a run, then counts and the time left on ``cores`` cores."""
     states = run_states(preset, runs)
     lines = []
     for s in states:
@@ -117,6 +117,18 @@ def report(preset: Preset, runs: str | os.PathLike[str], cores: int) -> str:
     counted = ", ".join(f"{count} {name}" for name, count in counts.items())
     lines.append(f"{preset.name}: {counted}; time left on {cores} cores: {known}{finish}")
     return "\n".join(lines)
+
+
+def progress_line(preset: Preset, runs: str | os.PathLike[str], cores: int, begun: float, left_s: float) -> str:
+    """Time since ``begun``, and what is left of it, as ``[4 min, 12 min left]``.
+
+    Until a run has finished an epoch, what is left follows from ``left_s``, which the plan expected at the beginning.
+    """
+    elapsed = time.time() - begun
+    states = run_states(preset, runs)
+    left = wall_seconds([s.seconds_left for s in states], cores, max(s.config.threads for s in states))
+    left = max(left_s - elapsed, 0.0) if math.isnan(left) else left  # NaN stays NaN
+    return f"[{clock_text(elapsed)}, {'time left unknown' if math.isnan(left) else f'{clock_text(left)} left'}]"
 
 
 def clock_text(seconds: float) -> str:

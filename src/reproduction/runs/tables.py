@@ -2,7 +2,7 @@
 
 ``results/<preset>/`` holds ``cases.csv`` (a row for every test case and method), ``summary.csv`` (means with
 intervals), ``differences.csv`` (paired differences with intervals), ``history.csv`` (training curves) and
-``provenance.json``. Tables may lack the methods and columns that came later (other rules than the paper's, several seeds).
+``provenance.json``. Tables may lack the methods and columns that came later (other rules, several seeds).
 """
 
 from __future__ import annotations
@@ -176,6 +176,22 @@ def write_results(results: Results, folder: str | os.PathLike[str]) -> Path:
     return folder
 
 
+def read_results(folder: str | os.PathLike[str]) -> Results:
+    """Read the tables in a folder that :func:`write_results` has written.
+
+    Raises
+    ------
+    FileNotFoundError
+        If one of the files is missing.
+    """
+    folder = Path(folder)
+    frames = {part: pd.read_csv(folder / f"{part}.csv") for part in PARTS}
+    provenance = read_json(folder / "provenance.json")
+    if "further" in provenance:  # the name that it has in tables of an earlier version
+        provenance["other_rules"] = provenance.pop("further")
+    return Results(**frames, provenance=provenance)
+
+
 def load_results(preset: str) -> Results:
     """Read the tables of a preset: from ``$NOISYSEG_RESULTS/<preset>`` if it is there, else ``results/<preset>``.
 
@@ -194,11 +210,7 @@ def load_results(preset: str) -> Results:
         candidates.insert(0, Path(os.environ["NOISYSEG_RESULTS"]) / preset)
     for folder in candidates:
         if (folder / "provenance.json").is_file():
-            frames = {part: pd.read_csv(folder / f"{part}.csv") for part in PARTS}
-            provenance = read_json(folder / "provenance.json")
-            if "further" in provenance:  # the name that it has in tables of an earlier version
-                provenance["other_rules"] = provenance.pop("further")
-            return Results(**frames, provenance=provenance)
+            return read_results(folder)
     looked = " and ".join(map(str, candidates))
     raise FileNotFoundError(f"preset {preset} has no results in {looked}; `make reproduce PRESET={preset}` makes them")
 

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from noisyseg._core.arrays import check_array, check_binary_block, check_same, check_unit_block
 
-#: Method to the loss of its network: the paper's three rules, and what else is done with the same maps.
+# Each with the loss of its network: the paper's three methods, and what else is done with the same maps.
 METHODS = {"CE(0)": "ce", "SD(0)": "sd", "CE(*)": "ce"}
 OTHER_RULES = {"CE(fold)": "ce", "SD(fold)": "sd", "CE(rank)": "ce", "CE(rank BA)": "ce", "CE(oracle)": "ce"}
 RANK_SOLVERS = {"CE(rank)": "RMA", "CE(rank BA)": "BA"}

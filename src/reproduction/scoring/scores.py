@@ -17,7 +17,7 @@ from noisyseg.noise import GaussianDeformation
 from noisyseg.optimal import dice_threshold
 from reproduction.scoring.rules import METHODS, OTHER_RULES, RANK_SOLVERS, oracle_threshold, rank_mask
 
-#: Pairs of methods that are compared case by case, the better one by theory first.
+# Pairs of methods that are compared case by case.
 DIFFERENCES = (("CE(*)", "CE(0)"), ("SD(0)", "CE(0)"), ("CE(*)", "SD(0)"))
 OTHER_DIFFERENCES = (
     ("CE(fold)", "CE(0)"),

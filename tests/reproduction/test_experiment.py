@@ -1,0 +1,72 @@
+"""The rows and sentences of the experiment chapter, from six cases that can be added up."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from reproduction.report.experiment import (
+    DIFFERENCE_HEADER,
+    GAP_HEADER,
+    MAIN_HEADER,
+    difference_rows,
+    gap_rows,
+    gap_sentences,
+    main_rows,
+    volume_sentences,
+)
+from small_results import DOWN, NONE, UP, differences_of, small_results
+
+SMALL = small_results()
+PAPER = pd.DataFrame([{"organ": "kidney", "a": 0.03, "method": "CE(*)", "dice": 0.7055}])
+
+
+def test_our_means_with_the_papers_below_and_the_best_bold():
+    rows = main_rows(SMALL.summary, pd.concat([PAPER, PAPER.assign(organ="hippocampus", a=0.02)]))
+    ours, paper = rows
+    assert MAIN_HEADER == ["organ", "a", "CE(0)", "SD(0)", "CE(*)", "ceiling"]
+    assert ours[:2] == ["hippocampus", ".02"] and ours[5] == ".800"
+    assert ours[2].startswith(".525 [") and ours[4].startswith("<b>.625 [")
+    assert ours[4].endswith("]</b><br><small>paper .7055</small>") and "<b>" not in ours[2] + ours[3]
+    assert paper == ["kidney", ".03", "", "", "<small>paper .7055</small>", ""]
+
+
+def test_a_method_that_was_not_scored_leaves_its_place_empty():
+    (row,) = main_rows(SMALL.summary[SMALL.summary["method"] != "SD(0)"], PAPER[:0])
+    assert row[3] == "" and row[4].startswith("<b>.625")
+    assert main_rows(pd.DataFrame(columns=SMALL.summary.columns), PAPER[:0]) == []
+
+
+def test_differences_are_bold_where_they_are_decided():
+    assert DIFFERENCE_HEADER == ["organ", "a", "cases", "CE(*) − CE(0)", "SD(0) − CE(0)", "CE(*) − SD(0)"]
+    assert difference_rows(differences_of(UP, NONE, DOWN, strengths=(0.03,))) == [
+        ["kidney", ".03", "50", "**+.020 [.010, .030]**", "+.000 [−.010, .010]", "**−.020 [−.030, −.010]**"]
+    ]
+    assert difference_rows(differences_of(None, UP, strengths=(0.01,)))[0][3:] == ["—", "**+.020 [.010, .030]**", "—"]
+
+
+def test_the_gap_to_the_ceiling_by_hand():
+    (row,) = gap_rows(SMALL.cases)
+    assert len(row) == len(GAP_HEADER) and row[:4] == ["hippocampus", ".02", ".800", ".790"]
+    # .8 minus the mean of .5, .51, …, .55; and of .6, .61, …, .65
+    assert [text.split()[0] for text in row[4:]] == [".275", ".275", ".175"]
+    assert gap_rows(SMALL.cases[SMALL.cases["method"] != "SD(0)"])[0][5] == "—"
+
+
+def test_the_gap_in_words():
+    text = gap_sentences(SMALL.cases, SMALL.summary)
+    assert text == (
+        "At a = .02 on the hippocampus, the ceiling is .800; the best method there, CE(*), reaches .625, 78 % of it. "
+        "The two versions of the ceiling differ by .010 at most."
+    )
+    unsampled = SMALL.summary.assign(ceiling_mc=float("nan"))
+    assert gap_sentences(SMALL.cases, unsampled).endswith("78 % of it.")
+    assert gap_sentences(SMALL.cases[:0], SMALL.summary[:0]) == ""
+
+
+def test_thresholds_and_volumes_in_words():
+    assert volume_sentences(SMALL.summary) == (
+        "- hippocampus, a = .02: mean threshold of CE(*) .500 [.500, .500]; volume over expected volume CE(0) 1.00, "
+        "SD(0) 1.00, CE(*) 1.00."
+    )
+    soft = SMALL.summary[SMALL.summary["method"] == "SD(0)"]
+    assert volume_sentences(soft) == "- hippocampus, a = .02: volume over expected volume SD(0) 1.00."
