@@ -18,8 +18,8 @@ from noisyseg._core.arrays import DEVICE_BLOCK, PATTERNS, Array, check_unit, che
 from noisyseg._core.levels import at_least
 from noisyseg._core.walk import SHARED, checked_blocks, walk
 
-SMALL = 1 << 19  # voxels of an image that is searched in a float64 copy: up to 80^3
-FEW = 1 << 12  # values that are picked however many of them are wanted
+SMALL = 1 << 19  # voxels of an image that is searched as a whole: up to 80^3
+FEW = 1 << 12  # values that are converted to float64, and picked however many of them are wanted
 SAMPLE = 1 << 12  # voxels of a larger one that are looked at to guess t*; four times as many where they cost little
 
 
@@ -51,8 +51,10 @@ def _shrinking(m: np.ndarray, weight: float) -> float:
     if np.maximum.reduce(flat.view(pattern)) > one:
         check_unit_block("m", m, m.shape)
         flat = abs(flat)  # what is left is -0.0
-    x = flat.astype(np.float64, copy=False)
-    total = float(np.add.reduce(x))
+    x = flat
+    if x.size <= FEW or x.dtype == np.float16:  # else float32 is converted while it is added up
+        x = x.astype(np.float64, copy=False)
+    total = float(np.add.reduce(x, dtype=np.float64))
     top = 1 / (1 + weight)
     if total == 0.0:
         return top
@@ -60,7 +62,7 @@ def _shrinking(m: np.ndarray, weight: float) -> float:
     count = x.size
     t = total / (count + soft)
     while True:
-        chosen = x >= t
+        chosen = x >= (t if x.dtype == np.float64 else at_least(t, x.dtype))
         left = int(np.count_nonzero(chosen))
         if left == count:  # no voxel is lost any more
             break
@@ -69,11 +71,13 @@ def _shrinking(m: np.ndarray, weight: float) -> float:
             x = x[chosen]
         elif 4 * count <= x.size or x.size <= FEW:  # slower for few of them, faster for many
             x = x.compress(chosen)
+        if x.size <= FEW:
+            x = x.astype(np.float64, copy=False)
         kept = x
         if x.size > count:  # many are left: setting the others to 0 costs less than picking these
-            kept = chosen.astype(np.float64)
+            kept = chosen.astype(x.dtype)
             kept *= x
-        step = float(np.add.reduce(kept)) / (count + soft)
+        step = float(np.add.reduce(kept, dtype=np.float64)) / (count + soft)
         if step <= t:
             break
         t = step
