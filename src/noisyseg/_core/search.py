@@ -61,23 +61,25 @@ def _shrinking(m: np.ndarray, weight: float) -> float:
     soft = weight * total
     count = x.size
     t = total / (count + soft)
-    while True:
+    while x.size > FEW:
         chosen = x >= (t if x.dtype == np.float64 else at_least(t, x.dtype))
         left = int(np.count_nonzero(chosen))
         if left == count:  # no voxel is lost any more
-            break
+            return _settled(t, m, top)
         count = left
-        if 16 * count <= x.size:
-            x = x[chosen]
-        elif 4 * count <= x.size or x.size <= FEW:  # slower for few of them, faster for many
-            x = x.compress(chosen)
-        if x.size <= FEW:
-            x = x.astype(np.float64, copy=False)
-        kept = x
-        if x.size > count:  # many are left: setting the others to 0 costs less than picking these
+        if 4 * count <= x.size:
+            kept = x = x[chosen] if 16 * count <= x.size else x.compress(chosen)  # slower for few, faster for many
+        else:  # many are left: setting the others to 0 costs less than picking these
             kept = chosen.astype(x.dtype)
             kept *= x
         step = float(np.add.reduce(kept, dtype=np.float64)) / (count + soft)
+        if step <= t:
+            return _settled(t, m, top)
+        t = step
+    x = x.astype(np.float64, copy=False)
+    while (x := x[x >= t]).size < count:
+        count = x.size
+        step = float(np.add.reduce(x)) / (count + soft)
         if step <= t:
             break
         t = step
