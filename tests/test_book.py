@@ -225,6 +225,16 @@ def test_definitions_are_those_of_the_paper(pages):
         assert re.search(rf"Definition \d+ \({name}[;,] the paper’s Definition {number}\)", text), name
 
 
+@pytest.mark.parametrize("chapter", sorted(NOTEBOOKS))
+def test_code_cells_are_short(chapter):
+    """A cell is read without scrolling; what is longer belongs into the package, with a test."""
+    cells = json.loads((ROOT / f"{chapter}.ipynb").read_text(encoding="utf-8"))["cells"]
+    code = ["".join(cell["source"]).splitlines() for cell in cells if cell["cell_type"] == "code"]
+    lengths = [sum(bool(line.strip()) for line in lines) for lines in code]
+    assert max(lengths) <= 25, f"the code cell {lengths.index(max(lengths)) + 1} has {max(lengths)} lines"
+    assert sum(lengths) <= 250 or chapter != "notebooks/experiment"
+
+
 @pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda path: path.stem)
 def test_chapters_are_stored_with_clean_outputs(chapter):
     code = [cell for cell in chapter_cells(chapter.stem) if cell["cell_type"] == "code"]
