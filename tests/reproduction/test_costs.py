@@ -87,12 +87,12 @@ def test_stored_results_have_plausible_costs(preset):
 def test_projection_by_hand():
     preset = Preset.load("quick")
     cases = {"kidney": 80, "aorta": 40, "oesophagus": 20}
-    # Eight trainings an organ of 15 epochs each, one case a step.
-    steps = 8 * 15 * (80 + 40 + 20)
+    # Eight trainings an organ of 8 epochs each, two cases a step.
+    steps = 8 * 8 * (40 + 20 + 10)
     assert projected_hours(preset, 0.5, cases) == pytest.approx(steps * 0.5 / 3600)
     assert projected_hours(preset, 1.0, cases) == pytest.approx(2 * projected_hours(preset, 0.5, cases))
     batches = preset.model_copy(update={"values": {**preset.values, "batch_size": 16}})
-    assert projected_hours(batches, 0.5, cases) == pytest.approx(8 * 15 * (5 + 3 + 2) * 0.5 / 3600)
+    assert projected_hours(batches, 0.5, cases) == pytest.approx(8 * 8 * (5 + 3 + 2) * 0.5 / 3600)
 
 
 @pytest.mark.parametrize("step_s", [0.0, -1.0, math.nan, math.inf])

@@ -119,7 +119,9 @@ def gather(preset: Preset, runs: str | os.PathLike[str]) -> Results:
     digests = {m["data_digest"] for m in metrics}
     if len(digests) > 1:
         raise ValueError(f"the runs of {preset.name} saw {len(digests)} different versions of the data")
-    cases = collect_cases(preset, configs, folder)
+    cases = collect_cases(preset, configs, folder).round(
+        6
+    )  # as they are written: the means can be made from them again
     axes = ("organ", "a", "loss", "fold", *([SEED_AXIS] if len(preset.seeds) > 1 else []))
     history = pd.concat([_history(c, folder / c.folder, axes) for c in configs], ignore_index=True)
     kept = (
