@@ -46,23 +46,24 @@ def _log_epochs():
         with open(os.environ["NOISYSEG_TEST_LOG"], "a") as file:
             file.write(f"{os.getpid()} {run} {what}\\n")
 
-    run_epoch, score_run, write_json = Trainer.run_epoch, experiment.score_run, experiment.write_json
+    run_epoch, score, write_json = Trainer.run_epoch, experiment.Run.score, experiment.write_json
 
     def logged_epoch(trainer):
         add(trainer.epoch, trainer.config.name)
         time.sleep(float(os.environ["NOISYSEG_TEST_PAUSE_S"]))
         return run_epoch(trainer)
 
-    def logged_scores(config, *rest):
-        add("scores", config.name)
-        return score_run(config, *rest)
+    def logged_scores(run):
+        if run.metrics is None:
+            add("scores", run.config.name)
+        return score(run)
 
     def logged_json(path, value):
         if path.name == "metrics.json":
             add("metrics", value["run"])
         return write_json(path, value)
 
-    Trainer.run_epoch, experiment.score_run, experiment.write_json = logged_epoch, logged_scores, logged_json
+    Trainer.run_epoch, experiment.Run.score, experiment.write_json = logged_epoch, logged_scores, logged_json
 
 _log_epochs()
 del _log_epochs

@@ -86,7 +86,15 @@ def test_an_unknown_name_is_refused(name):
         Profile.find(name)
 
 
+def test_jobs_are_not_sent_from_a_folder_with_a_blank(monkeypatch):
+    monkeypatch.setattr(profiles.sys, "executable", "/my folder/bin/python")
+    with pytest.raises(ValueError, match=r"^profile slurm: .* would take /my folder/bin/python apart: use a folder"):
+        Profile.find("slurm").check()
+    Profile.find("local").check()
+
+
 def test_sbatch_has_to_be_there(monkeypatch):
+    monkeypatch.setattr(profiles.sys, "executable", "/bin/python")
     monkeypatch.setattr(profiles.shutil, "which", lambda name: None)
     with pytest.raises(ValueError, match=r"^profile slurm sends jobs with sbatch, which is not on this machine: start"):
         Profile.find("slurm").check()

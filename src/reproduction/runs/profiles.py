@@ -7,7 +7,9 @@ needs and which devices have room is found out here.
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,7 +72,12 @@ class Profile:
         return self.settings.get("executor", "local") == "local"
 
     def check(self) -> None:
-        """Refuse a machine that sends no jobs to SLURM before anything starts; Snakemake says the rest itself."""
+        """Refuse what cannot send jobs before anything starts; Snakemake says the rest itself."""
+        if not self.is_local and shlex.quote(sys.executable) != sys.executable:
+            raise ValueError(
+                f"profile {self.folder.name}: Snakemake sends jobs with the path of Python as it stands, and a shell "
+                f"would take {sys.executable} apart: use a folder without blanks and signs in its name"
+            )
         if self.settings.get("executor") == "slurm" and not shutil.which("sbatch"):
             raise ValueError(
                 f"profile {self.folder.name} sends jobs with sbatch, which is not on this machine: "
