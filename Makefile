@@ -53,7 +53,7 @@ export PIP_ROOT_USER_ACTION := ignore
 help:
 	@echo 'make reproduce   run the experiments of PRESET=$(PRESET), build the book, print the table'
 	@echo '                 PRESET=smoke|quick|phantoms|hippocampus|paper  SOURCE=DIR (a local copy of the data)  CORES=N'
-	@echo '                 PROFILE=local|gpus|slurm|kubernetes|DIR (where the runs run)'
+	@echo '                 PROFILE=local|gpus|slurm|DIR (where the runs run)'
 	@echo '                 DRY_RUN=1 only shows the plan, with the hours to expect from a timed step'
 	@echo 'make book        build the book from the stored results into _build/html'
 	@echo 'make lab         open the notebooks in JupyterLab'

@@ -220,6 +220,10 @@ def test_the_verbs_are_targets_and_explained() -> None:
     described = make("help").stdout
     assert set(re.findall(r"^make (\w+)", described, re.MULTILINE)) == VERBS
     assert make().stdout == described
+    for variable, folder, suffix in (("PRESET", "presets", ".yaml"), ("PROFILE", "profiles", "")):
+        (names,) = re.findall(rf"{variable}=([a-z|]+\|[a-zA-Z|]+)", described)
+        for name in set(names.split("|")) - {"DIR"}:
+            assert (ROOT / "workflow" / folder / f"{name}{suffix}").exists(), f"make help names {variable}={name}"
 
 
 @pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md"])
