@@ -17,7 +17,7 @@ import io
 import os
 import zipfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -229,6 +229,7 @@ def write_manifest(
     source: dict[str, Any],
     patch: dict[str, Any],
     folds: int = FOLDS,
+    person: Callable[[str], str] | None = None,
 ) -> CaseSet:
     """Write the manifest of a finished data set and open it; a file that would not change is left untouched.
 
@@ -242,12 +243,24 @@ def write_manifest(
         Where the data come from, and how patches were cut.
     folds
         See `assign_folds`.
+    person
+        Gives the person that a case is of. Folds are then dealt out person by person, one fold for all of a person's
+        cases, of whatever organ. None takes every case by itself, organ by organ.
     """
-    organs = {}
+    persons = None if person is None else {person(name) for entries in cases.values() for name in entries}
+    fold_of_person = {} if persons is None else assign_folds(persons, folds)
+    organs: dict[str, dict[str, dict[str, Any]]] = {}
     for organ, entries in cases.items():
-        fold_of = assign_folds(entries, folds)
+        fold_of = (
+            assign_folds(entries, folds) if person is None else {name: fold_of_person[person(name)] for name in entries}
+        )
         organs[organ] = {name: {"fold": fold_of[name], **entries[name]} for name in sorted(entries)}
-    text = "".join(f"{organ}/{name}:{e['sha256']}\n" for organ, es in organs.items() for name, e in es.items())
+    # Folds that do not follow from the cases' own names are part of what a run was made from.
+    text = "".join(
+        f"{organ}/{name}:{e['sha256']}" + ("\n" if person is None else f" {person(name)}\n")
+        for organ, es in organs.items()
+        for name, e in es.items()
+    )
     manifest = {
         "format": FORMAT,
         "dataset": dataset,

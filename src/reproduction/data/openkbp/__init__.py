@@ -1,0 +1,1 @@
+"""OpenKBP: CT of head and neck."""
