@@ -81,16 +81,16 @@ def density(
     return ax.pcolormesh(x_edges, y_edges, shade, norm=LogNorm(1, most), cmap="viridis_r", rasterized=True)
 
 
-def legend(figure: Figure, axes: Axes | Iterable[Axes] | np.ndarray, place: str, columns: int = 1) -> None:
-    """Put one legend outside all axes, with every label of the given ones once."""
+def legend(figure: Figure, axes: Axes | Iterable[Axes] | np.ndarray, loc: Any, columns: int = 1) -> None:
+    """Put one legend at an outside `loc`, with every label of the given axes once."""
     entries: dict[str, Any] = {}
     chosen: list[Axes] = list(np.ravel(np.array(axes, dtype=object)))
     for ax in chosen:
         for handle, name in zip(*ax.get_legend_handles_labels(), strict=True):
             entries.setdefault(name, handle)
-    figure.legend(list(entries.values()), list(entries), loc=f"outside {place}", ncols=columns)
+    figure.legend(list(entries.values()), list(entries), loc=loc, ncols=columns)
 
 
 def legend_below(figure: Figure, axes: Axes | Iterable[Axes] | np.ndarray, columns: int) -> None:
     """Put one legend below all axes."""
-    legend(figure, axes, "lower center", columns)
+    legend(figure, axes, "outside lower center", columns)

@@ -54,7 +54,7 @@ def panels(table: Any, draw: Callable[[Axes, Any], None], ylabel: str, x: str = 
                 ax.set_xlabel("noise strength a" if x == "a" else x)
             if k % columns == 0:
                 ax.set_ylabel(ylabel)
-        legend(figure, figure.axes, "right center")
+        legend(figure, figure.axes, "outside right center")
     return figure
 
 
