@@ -1,6 +1,6 @@
 """Figures of the chapter on the experiment, from result tables to a `matplotlib.figure.Figure`: one panel an organ.
 
-Tables are those of :mod:`reproduction.runs.tables`; one without a row to draw is a ``ValueError``.
+Tables are those of ``reproduction.runs.tables``; one without a row to draw is a ``ValueError``.
 """
 
 from __future__ import annotations

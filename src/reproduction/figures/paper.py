@@ -1,4 +1,4 @@
-"""Figures that compare our values with the paper's, from the tables of :mod:`reproduction.report.deviations`."""
+"""Figures that compare our values with the paper's, from the tables that ``reproduction.report.deviations`` makes."""
 
 from __future__ import annotations
 

@@ -179,7 +179,7 @@ def write_results(results: Results, folder: str | os.PathLike[str]) -> Path:
 
 
 def read_results(folder: str | os.PathLike[str]) -> Results:
-    """Read the tables in a folder that :func:`write_results` has written.
+    """Read the tables in a folder that ``write_results`` has written.
 
     Raises
     ------
