@@ -99,7 +99,7 @@ def test_hippocampus_names_the_damaged_volume_and_goes_on_after_it(root, tmp_pat
     assert right.is_file() and not (tmp_path / "set" / "manifest.json").exists()
 
 
-@pytest.mark.parametrize("name", ["hippocampus.py", "phantoms.py"])
+@pytest.mark.parametrize("name", ["hippocampus.py", "openkbp.py", "phantoms.py"])
 def test_help(root, name):
     done = script(root, name, "--help")
     assert done.returncode == 0 and "--out" in done.stdout

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation, generate_binary_structure
 from tqdm import tqdm
 
-from reproduction.data.cases import Case, CaseSet, read_case, write_case, write_manifest
+from reproduction.data.cases import FOLDS, Case, CaseSet, read_case, write_case, write_manifest
 from reproduction.data.openkbp.patients import AIR_HU, ORGANS, Patient, read_patient
 from reproduction.data.openkbp.sources import COMMIT, URL, Source
 from reproduction.data.patches import PatchGrid
@@ -46,7 +46,7 @@ def blank_slices(mask: NDArray[np.bool_], filled: NDArray[np.bool_]) -> tuple[in
     """
     held = np.flatnonzero(mask.any((0, 1)))
     organ = mask[:, :, held]
-    ring = binary_dilation(organ, generate_binary_structure(2, 1)[:, :, None]) & ~organ
+    ring = np.asarray(binary_dilation(organ, generate_binary_structure(2, 1)[:, :, None]), dtype=bool) & ~organ
     share = (ring & filled[:, :, held]).sum((0, 1)) / np.maximum(ring.sum((0, 1)), 1)
     return int((share < FILLED).sum()), len(held)
 
@@ -194,6 +194,9 @@ def make_openkbp(
     for patient, record in sorted(records.items()):
         for organ, entry in record.items():
             (left_out if isinstance(entry, str) else entries)[organ][patient] = entry
+    usable = {patient for organ in entries.values() for patient in organ}
+    if len(usable) < FOLDS:
+        raise ValueError(f"the source has {len(usable)} usable patients; expected at least {FOLDS}, one for each fold")
     name = "openkbp_offcentre" if shift else "openkbp"
     return write_manifest(folder, name, entries, {**about, "left_out": left_out}, rule, person=str)
 

@@ -38,7 +38,7 @@ def _text(content: bytes, name: str) -> bytes:
 
 
 def read_sparse(content: bytes, name: str, mask: bool = False) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Flat indices and values of one sparse CSV file, plain or gzipped; a mask has no values: they are 1.
+    r"""Flat indices and values of one sparse CSV file, plain or gzipped; a mask has no values: they are 1.
 
     Raises
     ------
@@ -48,9 +48,9 @@ def read_sparse(content: bytes, name: str, mask: bool = False) -> tuple[NDArray[
 
     Examples
     --------
-    >>> read_sparse(b",data\\n3,7.0\\n5,9.5\\n", "ct.csv")
+    >>> read_sparse(b",data\n3,7.0\n5,9.5\n", "ct.csv")
     (array([3, 5]), array([7. , 9.5]))
-    >>> read_sparse(b",data\\n3,\\n5,\\n", "SpinalCord.csv", mask=True)
+    >>> read_sparse(b",data\n3,\n5,\n", "SpinalCord.csv", mask=True)
     (array([3, 5]), array([1., 1.]))
     """
     text = _text(content, name)
@@ -60,7 +60,7 @@ def read_sparse(content: bytes, name: str, mask: bool = False) -> tuple[NDArray[
         raise ValueError(f"{name} is no readable CSV file ({error}); fetch it again") from error
     if table.shape[1] != 2 or table.columns[1] != "data":
         raise ValueError(f"{name} has the columns {list(table.columns)}; expected an index and 'data'")
-    index = pd.to_numeric(table.iloc[:, 0], errors="coerce").to_numpy(np.float64)
+    index = np.asarray(pd.to_numeric(table.iloc[:, 0], errors="coerce"), dtype=np.float64)
     voxels = int(np.prod(SHAPE))
     wrong = ~((index >= 0) & (index < voxels) & (index == np.floor(index)))
     if wrong.any():
@@ -74,14 +74,14 @@ def read_sparse(content: bytes, name: str, mask: bool = False) -> tuple[NDArray[
         if given := int(table.iloc[:, 1].notna().sum()):
             raise ValueError(f"{name}: {given} of {len(index)} voxels of a mask have a value; expected none")
         return index.astype(np.int64), np.ones(len(index))
-    values = pd.to_numeric(table.iloc[:, 1], errors="coerce").to_numpy(np.float64)
+    values = np.asarray(pd.to_numeric(table.iloc[:, 1], errors="coerce"), dtype=np.float64)
     if not np.isfinite(values).all():
         raise ValueError(f"{name}: {int((~np.isfinite(values)).sum())} of {len(values)} values are no finite numbers")
     return index.astype(np.int64), values
 
 
 def read_spacing(content: bytes, name: str) -> tuple[float, float, float]:
-    """Voxel size in mm along the three axes of the files.
+    r"""Voxel size in mm along the three axes of the files.
 
     Raises
     ------
@@ -90,7 +90,7 @@ def read_spacing(content: bytes, name: str) -> tuple[float, float, float]:
 
     Examples
     --------
-    >>> read_spacing(b"3.906\\n3.906\\n2.5\\n", "voxel_dimensions.csv")
+    >>> read_spacing(b"3.906\n3.906\n2.5\n", "voxel_dimensions.csv")
     (3.906, 3.906, 2.5)
     """
     words = _text(content, name).decode(errors="replace").split()

@@ -1,6 +1,6 @@
 """Where OpenKBP's files come from: a folder, or the public repository at a pinned commit.
 
-Of the repository each file is fetched by itself and compared with the SHA-1 that git has for it: about 1,700 files. They
+About 1,700 files of the repository are fetched, each by itself, and compared with the SHA-1 that git has for them. They
 are not kept: what has been cut is not fetched again.
 """
 
@@ -32,8 +32,15 @@ PARTS = ("train-pats", "validation-pats", "test-pats")
 class Source(Protocol):
     """The patients that there are, and their files."""
 
-    kind: str
-    patients: Sequence[str]
+    @property
+    def kind(self) -> str:
+        """``folder`` or ``repository``."""
+        ...
+
+    @property
+    def patients(self) -> Sequence[str]:
+        """Their ids, ``pt_N``, by number."""
+        ...
 
     def read(self, patient: str, file: str) -> bytes | None:
         """Content of a file such as ``ct.csv``, plain or gzipped; None where a patient has none of that name."""
