@@ -98,7 +98,6 @@ test: $(STAMP)
 	$(call step,types (pyright),$(PY) -m pyright)
 	$(call step,tests and docstring examples (pytest),OMP_NUM_THREADS=1 $(PY) -m pytest -q $(ACROSS) --doctest-modules src tests)
 	$(if $(CHAPTERS),$(call step,stored notebooks (nbval),OMP_NUM_THREADS=1 $(PY) -m pytest -q $(ACROSS) --nbval-lax $(CHAPTERS)))
-	$(call step,book,$(PY) -m reproduction book)
 	@echo; echo "== all checks passed in $$(( $$(date +%s) - $(START) )) s (book: _build/html/index.html) =="
 
 # .installed is written last, so that an interrupted installation is taken up again. --no-compile halves the time: Python

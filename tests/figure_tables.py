@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from reproduction.figures.style import DIFFERENCE_LOOKS, OTHER_LOOKS
+from reproduction.figures.panels import DIFFERENCE_LOOKS, OTHER_LOOKS
 from reproduction.scoring.rules import METHODS
 
 

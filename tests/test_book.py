@@ -14,13 +14,13 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-import filelock
 import pandas as pd
 import pytest
 import yaml
 
 import noisyseg
 from reproduction.config import Preset
+from reproduction.report.book import build_book
 from reproduction.report.results import stored_results
 from reproduction.report.statements import checks, statements
 from reproduction.runs.tables import Results, write_results
@@ -80,24 +80,9 @@ class Page(HTMLParser):
 
 
 @pytest.fixture(scope="session")
-def html(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The built book; all processes of one test run share one build."""
-    shared = tmp_path_factory.getbasetemp()
-    shared = shared.parent if "PYTEST_XDIST_WORKER" in os.environ else shared
-    source, target = shared / "book-source", shared / "book-build"
-    pages = target / "_build" / "html"
-    with filelock.FileLock(shared / "book.lock"):
-        if not (pages / "index.html").is_file():
-            for name in ("book", "notebooks"):
-                shutil.copytree(ROOT / name, source / name)
-            for name in ("_config.yml", "_toc.yml"):
-                shutil.copy2(ROOT / name, source / name)
-            # Warnings are errors; unresolved references are warnings.
-            command = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build", str(source)]
-            command += ["-W", "-n", "--keep-going", "--path-output", str(target)]
-            done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-            assert done.returncode == 0, done.stdout[-4000:]
-    return pages
+def html() -> Path:
+    """The book as `make book` builds it, and where: `make test` leaves it there for the person who has called it."""
+    return build_book(ROOT / "_build" / "html").parent
 
 
 @pytest.fixture(scope="session")

@@ -160,10 +160,9 @@ def _reproduce(arguments: argparse.Namespace, preset: Preset) -> None:
     )
     if arguments.dry_run:
         return
-    os.environ["NOISYSEG_RESULTS"] = str(folder.parent)
-    from reproduction.runs.tables import load_results, main_table
+    from reproduction.runs.tables import main_table, read_results
 
-    table = main_table(load_results(preset.name)).to_string(float_format=lambda value: f"{value:.4f}")
+    table = main_table(read_results(folder)).to_string(float_format=lambda value: f"{value:.4f}")
     last = f"\nMean test Dice against the noisy labels, and its ceiling\n\n{table}\n\ntables: {folder}"
     if not arguments.no_book:
         from reproduction.report.book import build_book

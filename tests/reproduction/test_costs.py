@@ -13,10 +13,10 @@ from reproduction.report.costs import (
     cost_rows,
     cost_table,
     energy_rows,
-    projected_hours,
     projection_rows,
 )
-from reproduction.runs.tables import Results, load_results
+from reproduction.report.results import stored_results
+from reproduction.runs.tables import Results
 
 
 def results(*runs: dict, epochs: int = 3, batch_size: int = 4, gpu: str | None = None) -> Results:
@@ -78,32 +78,11 @@ def test_a_gpu_is_named_where_runs_used_it():
 
 @pytest.mark.parametrize("preset", ["hippocampus", "phantoms"])
 def test_stored_results_have_plausible_costs(preset):
-    runs = cost_of_runs(load_results(preset))
-    assert len(runs) == len(load_results(preset).provenance["runs"])
+    stored = stored_results()[preset]
+    runs = cost_of_runs(stored)
+    assert len(runs) == len(stored.provenance["runs"])
     assert (runs["wall_s"] > 1).all() and (runs["memory_mib"] > 100).all()
     assert runs["share"].dropna().between(0.2, 1).all()
-
-
-def test_projection_by_hand():
-    preset = Preset.load("quick")
-    cases = {"kidney": 80, "aorta": 40, "oesophagus": 20}
-    # Eight trainings an organ of 8 epochs each, two cases a step.
-    steps = 8 * 8 * (40 + 20 + 10)
-    assert projected_hours(preset, 0.5, cases) == pytest.approx(steps * 0.5 / 3600)
-    assert projected_hours(preset, 1.0, cases) == pytest.approx(2 * projected_hours(preset, 0.5, cases))
-    batches = preset.model_copy(update={"values": {**preset.values, "batch_size": 16}})
-    assert projected_hours(batches, 0.5, cases) == pytest.approx(8 * 8 * (5 + 3 + 2) * 0.5 / 3600)
-
-
-@pytest.mark.parametrize("step_s", [0.0, -1.0, math.nan, math.inf])
-def test_a_projection_needs_a_step(step_s):
-    with pytest.raises(ValueError, match=r"step_s is .*; expected the seconds of a step, above 0"):
-        projected_hours(Preset.load("quick"), step_s, {"kidney": 1, "aorta": 1, "oesophagus": 1})
-
-
-def test_a_projection_needs_the_cases_of_every_organ():
-    with pytest.raises(ValueError, match=r"train_cases lacks aorta, oesophagus; expected a number for each organ"):
-        projected_hours(Preset.load("quick"), 1.0, {"kidney": 1})
 
 
 def test_rows_of_the_page():
@@ -128,8 +107,8 @@ def test_energy_is_watts_times_core_hours():
 def test_rows_of_a_projection():
     plan = Preset.load("paper")
     timed = pd.DataFrame([{"input": "2 threads, batch of 1", "ms": 100.0, "peer": "plain", "peer_ms": 300.0}])
-    rows = projection_rows(plan, timed, dict.fromkeys(plan.grid["organ"], 320))
-    # 120 runs of 32,000 steps: 106.7 hours at .1 s.
+    rows = projection_rows(plan, timed, 120 * 32_000)
+    # 106.7 hours at .1 s.
     assert rows == [
         ["2 threads", "as the preset `paper` does it", "100", "0.9", "4.4"],
         ["2 threads", "plain", "300", "2.7", "13.3"],

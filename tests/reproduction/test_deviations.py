@@ -21,7 +21,8 @@ from reproduction.report.deviations import (
     value_rows,
 )
 from reproduction.report.protocol import ITEMS, Protocol, protocol_table
-from reproduction.runs.tables import Results, load_results
+from reproduction.report.results import stored_results
+from reproduction.runs.tables import Results
 
 PAPER = pd.DataFrame(
     [
@@ -103,7 +104,7 @@ def test_gains_are_differences_of_the_papers_means():
 
 def test_the_committed_results_beside_the_papers_table(root):
     paper = pd.read_csv(root / "results" / "paper" / "table1.csv")
-    stored = {"phantoms": load_results("phantoms")}
+    stored = {"phantoms": stored_results()["phantoms"]}
     table = deviations(paper, stored)
     assert len(table) == 72 and table.groupby("preset").size().to_dict() == {"paper": 36, "phantoms": 36}
     one = table[(table["preset"] == "phantoms") & (table["organ"] == "aorta") & (table["a"] == 0.03)].set_index(

@@ -7,7 +7,7 @@ import pandas as pd
 from reproduction.report.experiment import (
     DIFFERENCE_HEADER,
     GAP_HEADER,
-    MAIN_HEADER,
+    SCORE_HEADER,
     difference_rows,
     gap_rows,
     gap_sentences,
@@ -23,7 +23,7 @@ PAPER = pd.DataFrame([{"organ": "kidney", "a": 0.03, "method": "CE(*)", "dice": 
 def test_our_means_with_the_papers_below_and_the_best_bold():
     rows = main_rows(SMALL.summary, pd.concat([PAPER, PAPER.assign(organ="hippocampus", a=0.02)]))
     ours, paper = rows
-    assert MAIN_HEADER == ["organ", "a", "CE(0)", "SD(0)", "CE(*)", "ceiling"]
+    assert SCORE_HEADER == ["organ", "a", "CE(0)", "SD(0)", "CE(*)", "ceiling"]
     assert ours[:2] == ["hippocampus", ".02"] and ours[5] == ".800"
     assert ours[2].startswith(".525 [") and ours[4].startswith("<b>.625 [")
     assert ours[4].endswith("]</b><br><small>paper .7055</small>") and "<b>" not in ours[2] + ours[3]

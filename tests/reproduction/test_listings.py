@@ -4,7 +4,6 @@ import math
 import numpy as np
 import pytest
 import scipy.ndimage
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -276,39 +275,3 @@ def test_listing_3_overflows_in_float16():
     with np.errstate(over="ignore", invalid="ignore"):
         assert not abs(listing_3(m) - dice_threshold(m)) < 0.1
     assert abs(dice_threshold(m) - 0.5) < 1e-3
-
-
-# Arguments
-
-
-@pytest.mark.parametrize("function", [lambda x: listing_1(x, 0.1), lambda x: listing_2(x, 0.1, 0), listing_3])
-def test_wrong_images(function):
-    with pytest.raises(ValueError, match="torch tensor"):
-        function(torch.ones(4))
-    with pytest.raises(ValueError, match="at least one voxel"):
-        function(np.ones((0, 3)))
-    with pytest.raises(ValueError, match=r"expected (a binary array|values in \[0, 1\])"):
-        function(np.array([0.0, 1.5]))
-    with pytest.raises(ValueError, match=r"expected (a binary array|values in \[0, 1\])"):
-        function(np.array([0.0, np.nan]))
-
-
-def test_wrong_parameters():
-    label = np.ones((4, 4))
-    with pytest.raises(ValueError, match="a: expected finite non-negative"):
-        listing_1(label, -0.1)
-    with pytest.raises(ValueError, match="a: expected one number or one for each of the 2 axes, got 3"):
-        listing_1(label, (0.1, 0.1, 0.1))
-    with pytest.raises(ValueError, match="truncate: expected finite non-negative"):
-        listing_1(label, 0.1, truncate=math.nan)
-    with pytest.raises(ValueError, match="b: expected finite positive"):
-        listing_2(label, 0.1, 0, b=0)
-    with pytest.raises(ValueError, match="shape: expected one positive number"):
-        listing_2_field((4, 0), 0.1, 0)
-    for rng in (torch.Generator(), "seed", -1):
-        with pytest.raises(ValueError, match="rng: expected"):
-            listing_2_field((4, 4), 0.1, rng)
-    with pytest.raises(ValueError, match=r"field: expected shape \(2, 4, 4\).*got \(1, 4, 4\)"):
-        listing_2_warp(label, np.zeros((1, 4, 4)))
-    with pytest.raises(ValueError, match="field: expected a NumPy array"):
-        listing_2_warp(label, torch.zeros(2, 4, 4))

@@ -8,7 +8,7 @@ import pytest
 
 from reproduction.config import Preset
 from reproduction.report.protocol import ITEMS, Protocol, codes, protocol_table
-from reproduction.runs.tables import load_results
+from reproduction.report.results import stored_results
 
 
 def plan(name: str) -> Protocol:
@@ -104,7 +104,7 @@ def test_the_order_of_organs_and_strengths_is_no_deviation():
 
 
 def test_results_say_what_was_run():
-    results = load_results("phantoms")
+    results = stored_results()["phantoms"]
     protocol = Protocol.of_results(results)
     assert protocol.tested == {"kidney": 100, "aorta": 100, "oesophagus": 100} and protocol.parameters == 107625
     assert protocol.runs() == len(results.provenance["runs"]) == 120
@@ -123,7 +123,7 @@ def test_results_say_what_was_run():
 
 def test_plan_and_results_of_one_preset_agree():
     """What was planned was run, but for the counts that only results have."""
-    table = protocol_table({"plan": plan("phantoms"), "run": Protocol.of_results(load_results("phantoms"))})
+    table = protocol_table({"plan": plan("phantoms"), "run": Protocol.of_results(stored_results()["phantoms"])})
     table = table[~table["item"].isin(["test cases", "parameters"])]
     assert table["plan"].tolist() == table["run"].tolist()
 

@@ -18,8 +18,9 @@ import pytest
 import tiny
 from reproduction.config import Preset
 from reproduction.data.cases import CaseSet
+from reproduction.report.results import stored_results
 from reproduction.runs.run import execute
-from reproduction.runs.tables import PARTS, gather, load_results, main_table, write_results
+from reproduction.runs.tables import PARTS, gather, main_table, read_results, write_results
 from reproduction.scoring.rules import METHODS, OTHER_RULES, RANK_SOLVERS, rankseg_version
 from tiny import WAIT_S, Line, all_below, below, wait_for
 
@@ -78,20 +79,16 @@ def test_from_data_script_to_tables(smoke):
     assert rules == {"runs": 2, "rankseg": [rankseg_version() or "not installed"]}
 
 
-def printed_table(smoke: Line, monkeypatch: pytest.MonkeyPatch) -> pd.DataFrame:
-    monkeypatch.setenv("NOISYSEG_RESULTS", str(smoke.runs / "smoke" / "results"))
-    return main_table(load_results("smoke"))
-
-
-def test_the_terminal_shows_what_a_person_wants(smoke, monkeypatch):
+def test_the_terminal_shows_what_a_person_wants(smoke):
     lines = (smoke.data.parent / "output.txt").read_text().splitlines()
     assert lines[0].startswith("smoke: 2 runs, 0 done; ")
     run = "hippocampus-a0.020-ce-fold0-unet: "
     for expected in ("hippocampus: 260 of 260 cases", f"{run}epoch 2/2", f"{run}done, "):
         assert any(line.startswith(expected) for line in lines), expected
-    (row,) = printed_table(smoke, monkeypatch).to_numpy().tolist()
+    tables = smoke.runs / "smoke" / "results" / "smoke"
+    (row,) = main_table(read_results(tables)).to_numpy().tolist()
     assert any(line.split()[-4:] == [f"{value:.4f}" for value in row] for line in lines)
-    assert lines[-1] == f"tables: {smoke.runs / 'smoke' / 'results' / 'smoke'}"
+    assert lines[-1] == f"tables: {tables}"
     for step in (
         r"data below ",
         r"tables$",
@@ -125,11 +122,10 @@ def test_the_second_call_makes_nothing_anew(again):
     assert not [name for name in written if ".snakemake" not in name and not name.endswith(".lock")]
 
 
-def test_one_page_shows_the_runs_numbers(smoke, again, monkeypatch):
+def test_one_page_shows_the_runs_numbers(smoke, again):
     output, _, html = again
     assert output.splitlines()[-1] == f"open {html / 'index.html'}" and (html / "index.html").is_file()
-    monkeypatch.setenv("NOISYSEG_RESULTS", str(smoke.runs / "smoke" / "results"))
-    rows = load_results("smoke").summary.set_index("method")
+    rows = read_results(smoke.runs / "smoke" / "results" / "smoke").summary.set_index("method")
 
     def short(value: float) -> str:
         return f"{value:.3f}".removeprefix("0")
@@ -144,7 +140,7 @@ def test_one_page_shows_the_runs_numbers(smoke, again, monkeypatch):
         assert f"{mean} [{lo}, {hi}] stored" in shown
     assert "The preset smoke with 2 trainings" in shown and "stores no results of the preset smoke" in shown
     # The other pages go on showing what is stored.
-    stored = load_results("hippocampus").summary.iloc[0]
+    stored = stored_results()["hippocampus"].summary.iloc[0]
     assert f"{short(stored['dice_noisy'])} [" in words("experiment") and "smoke" not in words("experiment")
 
 

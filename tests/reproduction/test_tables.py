@@ -16,9 +16,9 @@ from reproduction.runs.tables import (
     Results,
     collect_cases,
     gather,
-    load_results,
     main_table,
     paired_differences,
+    read_results,
     summarise,
     write_results,
 )
@@ -343,7 +343,7 @@ def test_tables_over_seeds_survive_the_round_trip(tmp_path, project, seeds):
         write_run(tmp_path / "runs", config)
     results = gather(seeds, tmp_path / "runs")
     folder = write_results(results, project / "results" / "mine")
-    back = load_results("mine")
+    back = read_results(project / "results" / "mine")
     for part in ("cases", "summary", "differences", "history"):
         pd.testing.assert_frame_equal(getattr(back, part), getattr(results, part), check_exact=False, atol=5e-7, rtol=0)
     assert (folder / "cases.csv").read_text().splitlines()[1].startswith("kidney,0.020000,0,1,kidney-0,CE(0),")
@@ -418,10 +418,9 @@ def results(tmp_path, preset) -> Results:
 
 @pytest.fixture
 def project(tmp_path, monkeypatch) -> Path:
-    """An empty project: no results, no NOISYSEG_RESULTS."""
+    """An empty project, without results."""
     (tmp_path / "project" / "workflow" / "presets").mkdir(parents=True)
     monkeypatch.setenv("NOISYSEG_ROOT", str(tmp_path / "project"))
-    monkeypatch.delenv("NOISYSEG_RESULTS", raising=False)
     return tmp_path / "project"
 
 
@@ -430,7 +429,7 @@ def test_round_trip(project, results):
     assert sorted(path.name for path in folder.iterdir()) == [
         "cases.csv", "differences.csv", "history.csv", "provenance.json", "summary.csv",
     ]  # fmt: skip
-    back = load_results("mine")
+    back = read_results(project / "results" / "mine")
     assert back.provenance == results.provenance
     for part in ("cases", "summary", "differences", "history"):
         pd.testing.assert_frame_equal(getattr(back, part), getattr(results, part), check_exact=False, atol=5e-7, rtol=0)
@@ -457,11 +456,9 @@ def test_tables_are_readable_text(project, results):
 
 
 @pytest.mark.parametrize("name", ["hippocampus", "quick"])
-def test_committed_tables_load_and_are_what_their_cases_say(root, monkeypatch, name):
+def test_committed_tables_load_and_are_what_their_cases_say(root, name):
     """Also tables from before there were other rules and several seeds: nothing in them is required to be new."""
-    monkeypatch.setenv("NOISYSEG_ROOT", str(root))
-    monkeypatch.delenv("NOISYSEG_RESULTS", raising=False)
-    stored = load_results(name)
+    stored = read_results(root / "results" / name)
     assert set(stored.cases.columns) >= set(COLUMNS)
     for made, part in ((summarise(stored.cases), "summary"), (paired_differences(stored.cases), "differences")):
         # cases.csv has six decimals: an interval made from it again is off by as much.
@@ -473,31 +470,7 @@ def test_an_unknown_ceiling_survives_the_round_trip(project, results):
     cases = results.cases.assign(ceiling_mc=math.nan)
     changed = Results(cases, summarise(cases), results.differences, results.history, results.provenance)
     write_results(changed, project / "results" / "mine")
-    assert load_results("mine").summary["ceiling_mc"].isna().tolist() == [True] * 6
-
-
-def test_the_variable_wins_where_it_has_the_preset(project, results, tmp_path, monkeypatch):
-    def named(name: str) -> Results:
-        parts = (results.cases, results.summary, results.differences, results.history)
-        return Results(*parts, {**results.provenance, "about": name})
-
-    write_results(named("committed"), project / "results" / "mine")
-    write_results(named("other preset"), project / "results" / "second")
-    assert load_results("mine").provenance["about"] == "committed"
-    monkeypatch.setenv("NOISYSEG_RESULTS", str(tmp_path / "fresh"))
-    assert load_results("mine").provenance["about"] == "committed", "nothing there yet"
-    write_results(named("fresh"), tmp_path / "fresh" / "mine")
-    assert load_results("mine").provenance["about"] == "fresh"
-    assert load_results("second").provenance["about"] == "other preset"
-
-
-def test_a_preset_without_results_says_how_to_make_them(project, tmp_path, monkeypatch):
-    message = r"^preset mine has no results in \S+/project/results/mine; `make reproduce PRESET=mine` makes them$"
-    with pytest.raises(FileNotFoundError, match=message):
-        load_results("mine")
-    monkeypatch.setenv("NOISYSEG_RESULTS", str(tmp_path / "fresh"))
-    with pytest.raises(FileNotFoundError, match=r"no results in \S+/fresh/mine and \S+/project/results/mine;"):
-        load_results("mine")
+    assert read_results(project / "results" / "mine").summary["ceiling_mc"].isna().tolist() == [True] * 6
 
 
 def test_half_written_results_do_not_count(project, results, monkeypatch):
@@ -511,15 +484,15 @@ def test_half_written_results_do_not_count(project, results, monkeypatch):
         with pytest.raises(OSError, match="No space left"):
             write_results(results, project / "results" / "mine")
     assert (project / "results" / "mine" / "cases.csv").is_file()
-    with pytest.raises(FileNotFoundError, match="preset mine has no results"):
-        load_results("mine")
+    with pytest.raises(FileNotFoundError, match=r"mine/provenance\.json"):
+        read_results(project / "results" / "mine")
 
 
 def test_damaged_provenance_is_named(project, results):
     folder = write_results(results, project / "results" / "mine")
     (folder / "provenance.json").write_text("{")
     with pytest.raises(ValueError, match=r"mine/provenance\.json is not valid JSON"):
-        load_results("mine")
+        read_results(project / "results" / "mine")
 
 
 # ---- presets with one loss ----
@@ -542,7 +515,7 @@ def test_a_preset_with_one_loss_has_the_tables_of_its_methods(tmp_path, project,
         add_other_rules(write_run(tmp_path / "runs", config), config)
     results = gather(one, tmp_path / "runs")
     write_results(results, project / "results" / "mine")
-    back = load_results("mine")
+    back = read_results(project / "results" / "mine")
     assert back.summary["method"].tolist() == methods * 2
     assert back.differences["difference"].drop_duplicates().tolist() == differences
     assert main_table(back).columns.tolist() == [method for method in methods if method in METHODS] + ["ceiling"]
@@ -555,5 +528,5 @@ def test_a_preset_with_one_method_has_no_differences_and_loads(tmp_path, project
     for config in one.runs():
         write_run(tmp_path / "runs", config)
     write_results(gather(one, tmp_path / "runs"), project / "results" / "mine")
-    back = load_results("mine")
+    back = read_results(project / "results" / "mine")
     assert back.differences.empty and list(back.differences)[:4] == ["organ", "a", "difference", "score"]

@@ -9,7 +9,7 @@ import pytest
 
 from reproduction.data.cases import Case
 from reproduction.data.totalsegmentator.patches import examples
-from reproduction.figures.views import plot_cases, plot_patch_views
+from reproduction.figures.views import plot_cases
 
 
 def case() -> Case:
@@ -17,27 +17,6 @@ def case() -> Case:
     label[1:4, 2:4, 5:8] = 1  # centre of mass 2.5, 3, 6.5 from the corner: voxel 2, 3, 6
     image = np.arange(480, dtype=np.float32).reshape(label.shape)
     return Case("s0001", image, label, np.array([3.0, 3.0, 6.0]))
-
-
-def test_views_pass_through_the_centre_of_mass():
-    label = np.zeros((6, 8, 10))
-    label[4, 5:7, 1:4] = 1  # centre (4, 5.5, 2)
-    image = np.arange(label.size, dtype=float).reshape(label.shape)
-    figure = plot_patch_views(image, label, spacing_mm=(1.0, 2.0, 4.0))
-    axial, coronal, sagittal = (ax.images[0] for ax in figure.axes)
-    np.testing.assert_array_equal(axial.get_array(), image[:, :, 2].T)
-    np.testing.assert_array_equal(coronal.get_array(), image[:, 6, :].T)
-    np.testing.assert_array_equal(sagittal.get_array(), image[4, :, :].T)
-    assert [ax.get_aspect() for ax in figure.axes] == [2.0, 4.0, 2.0]  # mm along the vertical over the horizontal
-    assert [ax.get_xlabel() + ax.get_ylabel() for ax in figure.axes] == ["xy", "xz", "yz"]
-    assert all(len(ax.collections) == 1 for ax in figure.axes)  # the outline
-
-
-def test_an_empty_label_is_shown_through_the_middle_without_an_outline():
-    image = np.arange(27.0).reshape(3, 3, 3)
-    figure = plot_patch_views(image, np.zeros((3, 3, 3)))
-    np.testing.assert_array_equal(figure.axes[0].images[0].get_array(), image[:, :, 1].T)
-    assert not any(ax.collections for ax in figure.axes)
 
 
 def test_each_view_shows_the_plane_through_the_centre_of_mass():
@@ -60,22 +39,10 @@ def test_the_outline_is_that_of_the_label():
     assert path.get_extents().bounds == (0.5, 1.5, 3.0, 2.0)
 
 
-def test_what_cannot_be_drawn():
+def test_an_empty_label_is_refused():
     one = case()
-    with pytest.raises(ValueError, match="cases: found none"):
-        plot_cases({})
-    with pytest.raises(ValueError, match=r"window: found \(5, 5\); expected two increasing numbers"):
-        plot_cases({"kidney": one}, window=(5, 5))
     with pytest.raises(ValueError, match="is empty"):
         plot_cases({"kidney": Case("x", one.image, 0 * one.label, one.spacing_mm)})
-
-
-def test_what_is_no_volume():
-    cube = np.zeros((2, 2, 2))
-    with pytest.raises(ValueError, match=r"shapes \(2, 2, 2\) and \(2, 2, 3\)"):
-        plot_patch_views(cube, np.zeros((2, 2, 3)))
-    with pytest.raises(ValueError, match=r"spacing_mm: found \(1, 0, 1\)"):
-        plot_patch_views(cube, cube, (1, 0, 1))
 
 
 def test_real_cases_at_hand(tmp_path, shared_data):

@@ -8,8 +8,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from reproduction.report.experiment import SCORE_HEADER
 from reproduction.report.your_run import (
-    HEADER,
     agreement,
     changed_numbers,
     counterpart,
@@ -83,7 +83,7 @@ def test_only_what_both_have_is_matched():
 
 def test_rows_have_the_stored_means_below_yours():
     (row,) = your_rows(moved(0.03, "SD(0)"), STORED)
-    assert len(row) == len(HEADER) and row[:2] == ["hippocampus", ".02"] and row[-1] == ".800"
+    assert len(row) == len(SCORE_HEADER) and row[:2] == ["hippocampus", ".02"] and row[-1] == ".800"
     assert row[2] == ".525 [.505, .545]<br><small>stored .525, +.000</small>"
     assert row[3] == ".555 [.535, .575]<br><small>stored .525, <b>+.030</b></small>"
     assert your_rows(moved(0.0), None)[0][2] == ".525 [.505, .545]"

@@ -55,19 +55,9 @@ def ball_marginal(r: Any, radius: float, a: float) -> Any:
 
 
 def ball_loss(gap: float, radius: float, a: float) -> float:
-    """Return the share of its volume that a ball loses over one face of the image.
+    """Return the share of its volume within the image that a ball loses over one face.
 
-    Parameters
-    ----------
-    gap : float
-        Distance of the ball from the face; negative where the face cuts the ball off.
-    radius, a : float
-        Radius of the ball, and strength of the noise.
-
-    Returns
-    -------
-    float
-        Lost volume over volume within the image.
+    `gap` is the distance of the ball from the face, negative where the face cuts the ball off.
     """
     x = np.linspace(max(gap, 0.0), gap + 2 * radius, 20_001)
     area = math.pi * np.maximum(radius**2 - (x - gap - radius) ** 2, 0)
@@ -77,19 +67,7 @@ def ball_loss(gap: float, radius: float, a: float) -> float:
 def volume_spread(n: int, radius: float, b: Any) -> Any:
     r"""Return the limit for weak noise of :math:`sd\|L\| / (a \|l\|)`, for a disc (n = 2) or a ball (n = 3).
 
-    Parameters
-    ----------
-    n : {2, 3}
-        Dimension.
-    radius : float
-        Radius of the body.
-    b : float or numpy.ndarray
-        Correlation length.
-
-    Returns
-    -------
-    float or numpy.ndarray
-        In 1 over the unit of the radius.
+    It depends on the correlation length b, and is in 1 over the unit of the radius.
     """
     k = (radius / b) ** 2
     if n == 2:
@@ -98,21 +76,10 @@ def volume_spread(n: int, radius: float, b: Any) -> Any:
 
 
 def block_marginal(low: float, high: float, sigma: float, rms: np.ndarray) -> np.ndarray:
-    """Return the marginal of a block where the displacement of every voxel has its own standard deviation.
+    """Return the marginal of the block of voxels ``low, …, high - 1`` along every axis, displaced unevenly.
 
-    Parameters
-    ----------
-    low, high : float
-        The block has the voxels ``low, …, high - 1`` along every axis.
-    sigma : float
-        Standard deviation that is meant, in voxels.
-    rms : numpy.ndarray
-        That of every voxel over `sigma`; its shape is that of the image.
-
-    Returns
-    -------
-    numpy.ndarray
-        Of the shape of `rms`.
+    The standard deviation of a voxel's displacement is `sigma`, in voxels, times its entry in `rms`, which has the
+    shape of the image.
     """
     m = np.ones(rms.shape)
     for i in np.indices(rms.shape):
@@ -121,21 +88,10 @@ def block_marginal(low: float, high: float, sigma: float, rms: np.ndarray) -> np
 
 
 def first_slice_marginal(label: np.ndarray, sigma: float, rms: np.ndarray) -> np.ndarray:
-    """Return the first slice of a marginal where the standard deviation of a displacement depends on the place.
+    """Return the marginal at the voxels ``(0, :, :)`` of a label with three equal sides, displaced unevenly.
 
-    Parameters
-    ----------
-    label : numpy.ndarray, shape (N, N, N)
-        The label l.
-    sigma : float
-        Standard deviation that is meant, in voxels.
-    rms : numpy.ndarray, shape (N,)
-        What the place along one axis does to it; the factors of the three axes multiply.
-
-    Returns
-    -------
-    numpy.ndarray, shape (N, N)
-        The marginal at the voxels ``(0, :, :)``, from the slices that lie within six times `sigma` of them.
+    The standard deviation of a displacement is `sigma`, in voxels, times an entry of `rms`, shape (N,), for each of the
+    three axes. Slices that lie farther away than six times `sigma` do not count.
     """
     size = len(rms)
     own = sigma * rms[0] * (rms[:, None] * rms).reshape(-1)  # a standard deviation for each voxel of the slice
@@ -149,19 +105,10 @@ def first_slice_marginal(label: np.ndarray, sigma: float, rms: np.ndarray) -> np
 
 
 def look_up(label: np.ndarray, field: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Deform a label by displacements in voxels, and say what lies beyond the image in two ways.
+    """Deform a label by displacements in voxels, shape ``(n, *label.shape)``, and say twice what lies beyond the image.
 
-    Parameters
-    ----------
-    label : numpy.ndarray
-        The label l.
-    field : numpy.ndarray, shape (n, *label.shape)
-        Displacements.
-
-    Returns
-    -------
-    outside_zero, continued : numpy.ndarray
-        The value of the voxel that holds the displaced centre; beyond the image 0, or that of the nearest voxel.
+    Both results have the value of the voxel that holds the displaced centre; beyond the image the first is 0, and the
+    second that of the nearest voxel.
     """
     index = [np.floor(i + 0.5 + x).astype(int) for i, x in zip(np.indices(label.shape), field, strict=True)]
     inside = np.all([(i >= 0) & (i < n) for i, n in zip(index, label.shape, strict=True)], axis=0)

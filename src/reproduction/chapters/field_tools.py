@@ -93,19 +93,10 @@ def deviation_in_errors(
 
 
 def plot_tools(measured: pd.DataFrame, model: Callable[[Any], Any]) -> Figure:
-    """Draw what was measured: the standard deviation across an axis, and the covariance from a face and in the middle.
+    """Draw what was measured, with two standard errors on each side, and the covariance that the model has.
 
-    Parameters
-    ----------
-    measured : DataFrame
-        From `load`.
-    model : callable
-        The covariance as a function of the distance, in units of a^2.
-
-    Returns
-    -------
-    Figure
-        With three axes; bars are two standard errors long on each side.
+    From left to right: the standard deviation across an axis, and the covariance from a face and in the middle. `model`
+    is the covariance as a function of the distance, in units of a^2.
     """
     panels = {
         "across an axis": ("sd", "line", "distance from a face (image sides)"),

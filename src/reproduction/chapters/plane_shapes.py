@@ -32,19 +32,12 @@ def single_shapes(size: int) -> dict[str, np.ndarray]:
 def sweep(label: np.ndarray, strengths: Sequence[float]) -> pd.DataFrame:
     """Measure the optimal masks of a plane label over the noise strength, in a frame that no volume leaves.
 
-    Parameters
-    ----------
-    label : numpy.ndarray, shape (N, N)
-        The clean label.
-    strengths : sequence of float
-        Noise strengths as fractions of the side of the label.
-
     Returns
     -------
     DataFrame
-        One row a strength: ``a``, the columns of `optimal_shapes` with the side of the label as unit, ``gain``, the
-        best Accuracy over that of an empty mask as a share of the volume, and ``grid``, the bound of
-        `threshold_grid_error`.
+        One row a strength: ``a``, as a fraction of the side of the label, the columns of `optimal_shapes` with that
+        side as unit, ``gain``, the best Accuracy over that of an empty mask as a share of the volume, and ``grid``, the
+        bound of `threshold_grid_error`.
 
     Raises
     ------

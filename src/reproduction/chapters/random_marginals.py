@@ -137,27 +137,13 @@ def exact_optima(levels: np.ndarray, counts: np.ndarray, factor: float = 1) -> t
 
 @dataclass(frozen=True)
 class SampledDice:
-    """The Dice of the optimal mask s with each of many noisy labels L; from `sample_dice`.
+    """The Dice of the optimal mask s with each of many noisy labels L; from `sample_dice`."""
 
-    Attributes
-    ----------
-    marginal_dice : float
-        Dice of s with the exact marginal.
-    scores : numpy.ndarray
-        Dice of s with every label.
-    volumes : numpy.ndarray
-        The labels' volumes as fractions of the image.
-    volume : float
-        That of s.
-    difference : float
-        Dice of s with the mean of the labels, less the mean of the scores.
-    """
-
-    marginal_dice: float
-    scores: np.ndarray
-    volumes: np.ndarray
-    volume: float
-    difference: float
+    marginal_dice: float  #: Dice of s with the exact marginal
+    scores: np.ndarray  #: Dice of s with every label
+    volumes: np.ndarray  #: of the labels, as fractions of the image
+    volume: float  #: of s
+    difference: float  #: Dice of s with the mean of the labels, less the mean of the scores
 
     @property
     def both(self) -> float:

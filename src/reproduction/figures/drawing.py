@@ -1,14 +1,16 @@
-"""What chapters share that draw a figure in a cell: axes in the book's style, images, densities, one legend below.
+"""What figures share: the book's colours and style, images, densities, one legend for several axes.
 
-The figures of tables are functions of their own, in :mod:`reproduction.figures.theory` and its neighbours.
+No figure trains or reads a file: a changed colour never repeats an experiment. None uses `matplotlib.pyplot`, so
+drawing leaves no global state behind, and the same input gives the same pixels.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
@@ -16,28 +18,31 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
-from reproduction.figures.style import BLUE, GREEN, GREY, ORANGE, PINK, SKY, YELLOW, figure_style
-
-__all__ = ["BLUE", "GREEN", "GREY", "ORANGE", "PINK", "SKY", "YELLOW", "density", "drawing", "legend_below", "picture"]
+# The palette of Okabe and Ito, which colour-blind readers can tell apart.
+BLUE, ORANGE, GREEN, PINK, SKY, YELLOW = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00"
+GREY = "#444444"
+_STYLE: Any = {
+    "figure.dpi": 110,
+    "figure.constrained_layout.use": True,
+    "figure.constrained_layout.h_pad": 0.08,
+    "font.size": 10,
+    "axes.titlesize": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.25,
+    "lines.linewidth": 1.6,
+    "legend.frameon": False,
+    "image.interpolation": "nearest",
+}
 
 
 @contextmanager
 def drawing(width: float, height: float, rows: int = 1, columns: int = 1, **settings: Any) -> Iterator[tuple[Any, Any]]:
-    """Open a figure and its axes in the book's style; at the end of the block it is laid out.
+    """Open a figure of so many inches and its axes in the book's style; at the end of the block it is laid out.
 
-    Parameters
-    ----------
-    width, height : float
-        Of the figure, in inches.
-    rows, columns : int
-        Of the axes.
-    **settings
-        As for `matplotlib.figure.Figure.subplots`: ``sharex``, ``width_ratios`` and others.
-
-    Yields
-    ------
-    Figure, and Axes or array of Axes
-        No global registry knows the figure: a cell shows it by ending with its name.
+    The settings are those of `matplotlib.figure.Figure.subplots`. No global registry knows the figure: a cell shows it
+    by ending with its name.
 
     Examples
     --------
@@ -46,7 +51,9 @@ def drawing(width: float, height: float, rows: int = 1, columns: int = 1, **sett
     >>> len(figure.axes)
     2
     """
-    with figure_style():
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(_STYLE)
         figure = Figure(figsize=(width, height))
         yield figure, figure.subplots(rows, columns, **settings)
         figure.draw_without_rendering()  # ticks are made here, not in the style of whoever shows the figure
@@ -63,25 +70,10 @@ def picture(ax: Axes, image: Any, title: str = "", vmin: float = 0, vmax: float 
 def density(
     ax: Axes, x: Any, y: Any, cells: int, extent: tuple[tuple[float, float], tuple[float, float]], most: float
 ) -> QuadMesh:
-    """Draw the number of points in every cell of a square grid, on a logarithmic scale; empty cells stay white.
+    """Draw the number of points in every cell of a square grid over `extent`, on a logarithmic scale up to `most`.
 
-    Parameters
-    ----------
-    ax : Axes
-        Where to draw.
-    x, y : array_like
-        The points. One on the edge between two cells counts in the lower of them.
-    cells : int
-        Cells along each axis.
-    extent : pair of pairs
-        The ranges of x and of y; points outside are left out.
-    most : float
-        The number at the dark end of the scale.
-
-    Returns
-    -------
-    QuadMesh
-        For a colour bar.
+    Empty cells stay white. A point on the edge between two cells counts in the lower of them; points outside are left
+    out. What is returned is for a colour bar.
     """
     x, y = (np.asarray(values) * (1 - 1e-12) for values in (x, y))
     counts, x_edges, y_edges = np.histogram2d(x, y, bins=(cells, cells), range=extent)
@@ -89,11 +81,16 @@ def density(
     return ax.pcolormesh(x_edges, y_edges, shade, norm=LogNorm(1, most), cmap="viridis_r", rasterized=True)
 
 
-def legend_below(figure: Figure, axes: Axes | Iterable[Axes] | np.ndarray, columns: int) -> None:
-    """Put one legend below all axes, with every label of the given ones once."""
+def legend(figure: Figure, axes: Axes | Iterable[Axes] | np.ndarray, loc: Any, columns: int = 1) -> None:
+    """Put one legend at an outside `loc`, with every label of the given axes once."""
     entries: dict[str, Any] = {}
-    chosen: Sequence[Axes] = list(np.ravel(np.array(axes, dtype=object)))
+    chosen: list[Axes] = list(np.ravel(np.array(axes, dtype=object)))
     for ax in chosen:
         for handle, name in zip(*ax.get_legend_handles_labels(), strict=True):
             entries.setdefault(name, handle)
-    figure.legend(list(entries.values()), list(entries), loc="outside lower center", ncols=columns)
+    figure.legend(list(entries.values()), list(entries), loc=loc, ncols=columns)
+
+
+def legend_below(figure: Figure, axes: Axes | Iterable[Axes] | np.ndarray, columns: int) -> None:
+    """Put one legend below all axes."""
+    legend(figure, axes, "outside lower center", columns)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from reproduction.config import Preset
@@ -38,8 +39,8 @@ def cost_of_runs(results: Results) -> pd.DataFrame:
 
     Examples
     --------
-    >>> from reproduction.runs.tables import load_results
-    >>> cost_of_runs(load_results("phantoms")).loc[0, ["run", "device"]].tolist()
+    >>> from reproduction.report.results import stored_results
+    >>> cost_of_runs(stored_results()["phantoms"]).loc[0, ["run", "device"]].tolist()
     ['kidney-a0.000-ce-fold0-unet', 'cpu']
     """
     config = results.provenance["config"]
@@ -47,11 +48,11 @@ def cost_of_runs(results: Results) -> pd.DataFrame:
     for run in results.provenance["runs"]:
         # Runs from before wall_s counted all processes of a resumed run: it may lack what training_s has.
         share = run["training_s"] / run["wall_s"]
-        cases = run.get("train_cases", math.nan)
+        steps = np.ceil(run.get("train_cases", math.nan) / config["batch_size"])
         rows.append(
             {
                 "run": run["run"],
-                "steps": config["epochs"] * _steps(cases, config["batch_size"]),
+                "steps": config["epochs"] * steps,
                 "busy_s": run.get("cpu_s", math.nan),
                 "wall_s": run["wall_s"],
                 "share": share if share <= 1 else math.nan,
@@ -61,10 +62,6 @@ def cost_of_runs(results: Results) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
-
-
-def _steps(cases: float, batch_size: int) -> float:
-    return cases if math.isnan(cases) else math.ceil(cases / batch_size)
 
 
 def cost_table(results: Mapping[str, Results]) -> pd.DataFrame:
@@ -77,9 +74,9 @@ def cost_table(results: Mapping[str, Results]) -> pd.DataFrame:
 
     Examples
     --------
-    >>> from reproduction.runs.tables import load_results
-    >>> list(cost_table({"phantoms": load_results("phantoms")})["trainings"])
-    [120]
+    >>> from reproduction.report.results import stored_results
+    >>> cost_table(stored_results()).set_index("preset").loc["phantoms", "trainings"]
+    np.int64(120)
     """
     rows = []
     for preset, result in results.items():
@@ -99,42 +96,6 @@ def cost_table(results: Mapping[str, Results]) -> pd.DataFrame:
         row["device"] = machine["gpu"] if on_gpu else f"{machine['cpu']}, {machine['cores']} cores"
         rows.append(row)
     return pd.DataFrame(rows)
-
-
-def projected_hours(preset: Preset, step_s: float, train_cases: Mapping[str, int]) -> float:
-    r"""Hours that the steps of a whole preset take, one after the other, if each takes ``step_s`` seconds.
-
-    .. math:: \frac{s}{3600} \sum_{\text{runs}} \text{epochs} \cdot \lceil \text{cases} / \text{batch} \rceil
-
-    Evaluation, start and noise are not in it.
-
-    Parameters
-    ----------
-    preset
-        The plan.
-    step_s
-        Seconds a step, as measured.
-    train_cases
-        Number of training cases of a fold, for each organ.
-
-    Raises
-    ------
-    ValueError
-        If ``step_s`` is not a positive number, or an organ of the preset has no number of cases.
-
-    Examples
-    --------
-    >>> preset = Preset.load("paper")
-    >>> round(projected_hours(preset, 0.1, dict.fromkeys(preset.grid["organ"], 320)), 1)  # 120 runs of 32,000 steps
-    106.7
-    """
-    if not (math.isfinite(step_s) and step_s > 0):
-        raise ValueError(f"step_s is {step_s}; expected the seconds of a step, above 0")
-    missing = sorted(set(preset.grid["organ"]) - set(train_cases))
-    if missing:
-        raise ValueError(f"train_cases lacks {', '.join(missing)}; expected a number for each organ of {preset.name}")
-    steps = sum(run.epochs * _steps(train_cases[run.organ], run.batch_size) for run in preset.runs())
-    return steps * step_s / 3600
 
 
 def number(x: float, digits: int = 0, unit: str = "") -> str:
@@ -171,8 +132,8 @@ def energy_rows(costs: pd.DataFrame, watts: Iterable[float] = (5, 10, 20)) -> li
     return [[f"{p} W a core", *(number(p * hours, 0, " Wh") for hours in costs["core_hours"])] for p in watts]
 
 
-def projection_rows(plan: Preset, timed: pd.DataFrame, train_cases: Mapping[str, int]) -> list[list[str]]:
-    """Lay out what a preset would take by the steps of a benchmark.
+def projection_rows(plan: Preset, timed: pd.DataFrame, steps: int) -> list[list[str]]:
+    """Lay out what a preset would take, one training after the other, by the steps of a benchmark.
 
     Parameters
     ----------
@@ -180,12 +141,13 @@ def projection_rows(plan: Preset, timed: pd.DataFrame, train_cases: Mapping[str,
         The preset.
     timed
         Rows of ``results/benchmarks/speed.csv``: ``input`` ("1 thread, batch of 1"), ``ms``, ``peer``, ``peer_ms``.
-    train_cases
-        Number of training cases of a fold, for each organ.
+    steps
+        Of all trainings of the preset together.
     """
-    rows, runs = [], len(plan.runs())
+    rows = []
     for row in timed.to_dict("records"):
         for name, ms in ((f"as the preset `{plan.name}` does it", row["ms"]), (row["peer"], row["peer_ms"])):
-            hours = projected_hours(plan, ms / 1000, train_cases)
-            rows.append([row["input"].split(",")[0], name, number(ms), number(hours / runs, 1), number(hours / 24, 1)])
+            hours = steps * ms / 3_600_000
+            each = number(hours / len(plan.runs()), 1)
+            rows.append([row["input"].split(",")[0], name, number(ms), each, number(hours / 24, 1)])
     return rows

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pandas as pd
@@ -13,8 +13,9 @@ from reproduction.scoring.scores import DIFFERENCES, bootstrap_interval
 from reproduction.text import interval, short
 
 ABSENT = "—"
+Cell = tuple[str, float, str]  # organ, a, method
 PAIRS = tuple(f"{first}-{second}" for first, second in DIFFERENCES)
-MAIN_HEADER = ["organ", "a", *METHODS, "ceiling"]
+SCORE_HEADER = ["organ", "a", *METHODS, "ceiling"]
 DIFFERENCE_HEADER = ["organ", "a", "cases", *(" − ".join(pair) for pair in DIFFERENCES)]
 GAP_HEADER = ["organ", "a", "ceiling", "from samples", *(f"gap of {method}" for method in METHODS)]
 
@@ -31,40 +32,42 @@ def score_cell(row: Any, score: str = "dice_noisy") -> str:
     return interval(*(row[f"{score}{end}"] for end in ("", "_lo", "_hi")))
 
 
-def main_rows(summary: pd.DataFrame, paper: pd.DataFrame) -> list[list[str]]:
-    """Lay out the paper's Table 1: our mean with its interval, the paper's value below it, and the ceiling.
+def score_rows(summary: pd.DataFrame, below: Mapping[Cell, str] | None = None, bold: bool = False) -> list[list[str]]:
+    """Lay out the mean Dice of every method with its interval, and the ceiling: rows as ``SCORE_HEADER``.
 
     Parameters
     ----------
     summary
-        Columns ``organ, a, method, dice_noisy, dice_noisy_lo, dice_noisy_hi, ceiling``.
-    paper
-        Columns ``organ, a, method, dice``; settings that only the paper has get a row, too.
-
-    Returns
-    -------
-    list of rows
-        As ``MAIN_HEADER``. The best of our methods is bold; a method that was not scored has no value of ours.
+        Columns ``organ, a, method, dice_noisy, dice_noisy_lo, dice_noisy_hi, ceiling``. A method that was not scored
+        has no value.
+    below
+        What stands below a value, by organ, a (six decimals) and method; a setting that only it has gets a row, too.
+    bold
+        Whether the best method is bold.
     """
-    records: Any = paper.itertuples()
-    published = {(r.organ, round(float(r.a), 4), r.method): short(float(r.dice), 4) for r in records}
-    ours: dict[Any, Any] = {(organ, round(a, 4)): group.set_index("method") for organ, a, group in cells(summary)}
+    below = below or {}
+    ours: dict[Any, Any] = {(organ, round(a, 6)): group.set_index("method") for organ, a, group in cells(summary)}
     rows = []
-    for organ, a in dict.fromkeys([*ours, *((organ, a) for organ, a, _ in published)]):
+    for organ, a in dict.fromkeys([*ours, *((organ, a) for organ, a, _ in below)]):
         group = ours.get((organ, a), pd.DataFrame())
-        scored = [method for method in METHODS if method in group.index]
-        best = group.loc[scored, "dice_noisy"].idxmax() if scored else None
+        texts = {method: score_cell(group.loc[method]) for method in METHODS if method in group.index}
+        if texts and bold:
+            best = group.loc[list(texts), "dice_noisy"].idxmax()
+            texts[best] = f"<b>{texts[best]}</b>"
         row = [organ, short(a, 2)]
         for method in METHODS:
-            lines = []
-            if method in scored:
-                text = score_cell(group.loc[method])
-                lines.append(f"<b>{text}</b>" if method == best else text)
-            if (organ, a, method) in published:
-                lines.append(f"<small>paper {published[organ, a, method]}</small>")
-            row.append("<br>".join(lines))
-        rows.append([*row, short(group["ceiling"].iloc[0]) if scored else ""])
+            second = below.get((organ, a, method))
+            lines = [texts.get(method), f"<small>{second}</small>" if second else None]
+            row.append("<br>".join(line for line in lines if line))
+        rows.append([*row, short(group["ceiling"].iloc[0]) if texts else ""])
     return rows
+
+
+def main_rows(summary: pd.DataFrame, paper: pd.DataFrame) -> list[list[str]]:
+    """Lay out the paper's Table 1 (columns ``organ, a, method, dice``) below our means; the best of ours is bold."""
+    records: Any = paper.itertuples()
+    published = {(r.organ, round(float(r.a), 6), r.method): f"paper {short(float(r.dice), 4)}" for r in records}
+    return score_rows(summary, published, bold=True)
 
 
 def difference_rows(differences: pd.DataFrame) -> list[list[str]]:

@@ -5,40 +5,17 @@ from __future__ import annotations
 import io
 import re
 
-import pandas as pd
-
 from reproduction.figures.methods import plot_dice_over_noise
 from reproduction.paths import atomic_write, project_root
-from reproduction.report.experiment import cells
+from reproduction.report.experiment import SCORE_HEADER, score_rows
+from reproduction.report.results import stored_results
 from reproduction.report.sources import short_commits
 from reproduction.runs.statistics import empty_trainings, seeds_of
-from reproduction.runs.tables import Results, load_results
-from reproduction.scoring.rules import METHODS
+from reproduction.runs.tables import Results
 from reproduction.text import markdown_table
 
 PRESET = "hippocampus"
 FIGURE = "book/_static/dice_over_noise.png"
-
-
-def table_text(results: Results, score: str = "dice_noisy") -> str:
-    """Mean of a score with its 95 % interval, a row for every organ and a, as a Markdown table.
-
-    Examples
-    --------
-    >>> print(table_text(load_results("hippocampus")).splitlines()[0])
-    | organ | a | CE(0) | SD(0) | CE(*) | ceiling |
-    """
-    rows = []
-    for organ, a, group in cells(results.summary):
-        scored = group.set_index("method")
-        values = [_mean(scored, method, score) for method in METHODS]
-        rows.append([organ, f"{a:.2f}", *values, f"{group['ceiling'].iloc[0]:.3f}"])
-    # Outside a formula GitHub shows the star of CE(*) as it is.
-    return markdown_table(["organ", "a", *METHODS, "ceiling"], rows, left=2).replace(r"\*", "*")
-
-
-def _mean(scored: pd.DataFrame, method: str, score: str) -> str:
-    return "{:.3f} [{:.3f}, {:.3f}]".format(*(scored.at[method, f"{score}{end}"] for end in ("", "_lo", "_hi")))
 
 
 def readme_text(text: str, results: Results) -> str:
@@ -62,7 +39,9 @@ def readme_text(text: str, results: Results) -> str:
         f"from [results/{PRESET}](results/{PRESET}/provenance.json) (commit {short_commits(commit)})."
     )
     caption = " ".join([caption, *empty_trainings(results.cases)])
-    parts = {"figure": f"![{alt}]({FIGURE})", "table": f"{table_text(results)}\n\n{caption}"}
+    # Outside a formula GitHub shows the star of CE(*) as it is.
+    table = markdown_table(SCORE_HEADER, score_rows(results.summary), left=2).replace(r"\*", "*")
+    parts = {"figure": f"![{alt}]({FIGURE})", "table": f"{table}\n\n{caption}"}
     for name, content in parts.items():
         pattern = rf"<!-- {name} -->.*?<!-- /{name} -->"
         if not re.search(pattern, text, flags=re.DOTALL):
@@ -74,7 +53,7 @@ def readme_text(text: str, results: Results) -> str:
 
 def update_readme() -> None:
     """Bring README.md and its figure in step with the stored results."""
-    results = load_results(PRESET)
+    results = stored_results()[PRESET]
     root = project_root()
     buffer = io.BytesIO()
     plot_dice_over_noise(results.summary).savefig(buffer, format="png", dpi=150, metadata={"Software": None})

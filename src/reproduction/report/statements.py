@@ -9,14 +9,13 @@ link is missing.
 from __future__ import annotations
 
 import ast
-import importlib
 import json
+import pydoc
 import re
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -138,29 +137,6 @@ def checks(root: Path | None = None) -> list[Check]:
     return found
 
 
-def resolve(name: str) -> Any:
-    """Give the object of a full name such as ``noisyseg.GaussianDeformation.sample``.
-
-    Raises
-    ------
-    ValueError
-        If there is no such object.
-    """
-    parts = name.split(".")
-    for k in range(len(parts), 0, -1):
-        try:
-            found = importlib.import_module(".".join(parts[:k]))
-        except ModuleNotFoundError:
-            continue
-        try:
-            for part in parts[k:]:
-                found = getattr(found, part)
-        except AttributeError:
-            break
-        return found
-    raise ValueError(f"name: expected a function, class or method of the package, found {name!r}")
-
-
 def problems(stated: Iterable[Statement], checked: Iterable[Check]) -> list[str]:
     """List every missing link: a statement without function or test, a function or test that does not name it back."""
     stated, checked = list(stated), list(checked)
@@ -177,13 +153,11 @@ def problems(stated: Iterable[Statement], checked: Iterable[Check]) -> list[str]
         if not s.functions:
             found.append(f"{s.page}: {s.label} names no function")
         for _, name in s.functions:
-            try:
-                text = resolve(name).__doc__ or ""
-            except ValueError as error:
-                found.append(f"{s.page}: {s.label}: {error}")
-            else:
-                if f"``{s.label}``" not in text:
-                    found.append(f"the docstring of {name} does not name {s.label}, which names it")
+            code = pydoc.locate(name)
+            if code is None:
+                found.append(f"{s.page}: {s.label} names {name}, which is no function, class or method")
+            elif f"``{s.label}``" not in (code.__doc__ or ""):
+                found.append(f"the docstring of {name} does not name {s.label}, which names it")
         if s.label not in named:
             found.append(f"{s.page}: no test is marked with {s.label}")
     for check in checked:

@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from reproduction.report.experiment import cells, score_cell
+from reproduction.report.experiment import score_rows
 from reproduction.runs.tables import Results
 from reproduction.scoring.rules import METHODS
 from reproduction.text import short
 
-HEADER = ["organ", "a", *METHODS, "ceiling"]
 ROUNDING = 1e-6  # tables have six decimals
 NO_RUN = (
     "The book that you are reading was built without a run of yours, so there is nothing to show here yet. "
@@ -70,8 +69,8 @@ def changed_numbers(yours: Results, stored: Results) -> str:
     Examples
     --------
     >>> from dataclasses import replace
-    >>> from reproduction.runs.tables import load_results
-    >>> stored = load_results("phantoms")
+    >>> from reproduction.report.results import stored_results
+    >>> stored = stored_results()["phantoms"]
     >>> facts = {**stored.provenance, "config": {**stored.provenance["config"], "epochs": 3}}
     >>> changed_numbers(replace(stored, provenance=facts), stored)
     'epochs (yours 3, stored 20)'
@@ -131,21 +130,12 @@ def your_rows(yours: Results, stored: Results | None) -> list[list[str]]:
 
     A distance is bold where the stored mean lies outside your interval.
     """
-    found: dict[Any, Any] = {}
-    if stored is not None:
-        found = {(row["organ"], row["a"], row["method"]): row for row in pairs(yours, stored).to_dict("records")}
-    rows = []
-    for organ, a, group in cells(yours.summary):
-        scored, row = group.set_index("method"), [organ, short(a, 2)]
-        for method in METHODS:
-            lines = [score_cell(scored.loc[method])] if method in scored.index else []
-            if pair := found.get((organ, round(a, 6), method)):
-                distance = short(pair["difference"], 3, "+")
-                distance = distance if pair["inside"] else f"<b>{distance}</b>"
-                lines.append(f"<small>stored {short(pair['stored'])}, {distance}</small>")
-            row.append("<br>".join(lines))
-        rows.append([*row, short(group["ceiling"].iloc[0])])
-    return rows
+    below = {}
+    for pair in [] if stored is None else pairs(yours, stored).to_dict("records"):
+        distance = short(pair["difference"], 3, "+")
+        distance = distance if pair["inside"] else f"<b>{distance}</b>"
+        below[pair["organ"], pair["a"], pair["method"]] = f"stored {short(pair['stored'])}, {distance}"
+    return score_rows(yours.summary, below)
 
 
 def stored_points(stored: Results | None) -> pd.DataFrame | None:

@@ -18,7 +18,7 @@ from typing import Any
 import pandas as pd
 
 from reproduction.config import SEED_AXIS, Preset, RunConfig, is_done
-from reproduction.paths import atomic_write, project_root, read_json, write_json
+from reproduction.paths import atomic_write, read_json, write_json
 from reproduction.runs.statistics import QUANTITIES as QUANTITIES
 from reproduction.runs.statistics import paired_differences as paired_differences
 from reproduction.runs.statistics import summarise as summarise
@@ -179,12 +179,18 @@ def write_results(results: Results, folder: str | os.PathLike[str]) -> Path:
 
 
 def read_results(folder: str | os.PathLike[str]) -> Results:
-    """Read the tables in a folder that :func:`write_results` has written.
+    """Read the tables in a folder that ``write_results`` has written.
 
     Raises
     ------
     FileNotFoundError
-        If one of the files is missing.
+        If one of the files is missing: the preset has not been run. The provenance is written last.
+
+    Examples
+    --------
+    >>> from reproduction.paths import project_root
+    >>> sorted(read_results(project_root() / "results" / "hippocampus").summary["a"].unique().tolist())
+    [0.0, 0.01, 0.02, 0.03]
     """
     folder = Path(folder)
     frames = {part: pd.read_csv(folder / f"{part}.csv") for part in PARTS}
@@ -194,35 +200,13 @@ def read_results(folder: str | os.PathLike[str]) -> Results:
     return Results(**frames, provenance=provenance)
 
 
-def load_results(preset: str) -> Results:
-    """Read the tables of a preset: from ``$NOISYSEG_RESULTS/<preset>`` if it is there, else ``results/<preset>``.
-
-    Raises
-    ------
-    FileNotFoundError
-        If neither is there: the preset has not been run.
-
-    Examples
-    --------
-    >>> sorted(load_results("hippocampus").summary["a"].unique().tolist())
-    [0.0, 0.01, 0.02, 0.03]
-    """
-    candidates = [project_root() / "results" / preset]
-    if "NOISYSEG_RESULTS" in os.environ:
-        candidates.insert(0, Path(os.environ["NOISYSEG_RESULTS"]) / preset)
-    for folder in candidates:
-        if (folder / "provenance.json").is_file():
-            return read_results(folder)
-    looked = " and ".join(map(str, candidates))
-    raise FileNotFoundError(f"preset {preset} has no results in {looked}; `make reproduce PRESET={preset}` makes them")
-
-
 def main_table(results: Results, score: str = "dice_noisy") -> pd.DataFrame:
     """The paper's Table 1 from our runs: organ and a by method, means over all test cases, with the ceiling.
 
     Examples
     --------
-    >>> list(main_table(load_results("hippocampus")).columns)
+    >>> from reproduction.paths import project_root
+    >>> list(main_table(read_results(project_root() / "results" / "hippocampus")).columns)
     ['CE(0)', 'SD(0)', 'CE(*)', 'ceiling']
     """
     wide = results.summary.pivot(index=["organ", "a"], columns="method", values=score)

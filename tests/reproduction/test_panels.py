@@ -21,30 +21,29 @@ from figure_tables import (
     seeds,
     summary,
 )
-from reproduction.figures import style
+from reproduction.data.cases import Case
+from reproduction.figures import panels
 from reproduction.figures.methods import plot_dice_over_noise, plot_differences, plot_history, plot_seeds
 from reproduction.figures.paper import plot_deviations, plot_gains
-from reproduction.figures.style import figure_style
-from reproduction.figures.theory import plot_noise_rows, plot_threshold_curve
-from reproduction.figures.views import plot_patch_views
+from reproduction.figures.theory import plot_threshold_curve
+from reproduction.figures.views import plot_cases
 from reproduction.scoring.rules import METHODS
 from reproduction.scoring.scores import DIFFERENCES, OTHER_DIFFERENCES
 
 
 def figures() -> dict[str, Figure]:
     image = np.linspace(0, 1, 2 * 5 * 5).reshape(2, 5, 5)
-    label = np.pad(np.ones((2, 2, 2)), 2)
+    label = np.pad(np.ones((2, 2, 2), np.uint8), 2)
     return {
-        "noise": plot_noise_rows(image, image, image > 0.5, image > 0.3, [0.0, 0.02]),
         "threshold": plot_threshold_curve({"m": image}),
         "dice": plot_dice_over_noise(summary()),
         "differences": plot_differences(differences()),
-        "other": plot_differences(other_differences(), pairs=style.OTHER_LOOKS),
+        "other": plot_differences(other_differences(), pairs=panels.OTHER_LOOKS),
         "seeds": plot_seeds(*seeds()),
         "history": plot_history(history()),
         "deviations": plot_deviations(deviating()),
         "gains": plot_gains(compared()),
-        "views": plot_patch_views(label * 50, label, (1, 2, 3)),
+        "views": plot_cases({"one": Case("one", label * np.float32(50), label, np.array([1.0, 2.0, 3.0]))}),
     }
 
 
@@ -59,30 +58,28 @@ def test_figures_are_deterministic_and_leave_the_parameters_alone():
 
 def test_every_method_and_difference_has_its_look():
     """The names are those that the scores have: a method without a colour would be drawn by nobody."""
-    assert list(style.MARKERS) == list(METHODS) and set(style.COLOURS) == {*METHODS, "ceiling"}
-    assert list(style.DIFFERENCE_LOOKS) == [f"{first}-{second}" for first, second in DIFFERENCES]
+    assert list(panels.METHOD_LOOKS) == list(METHODS)
+    assert list(panels.DIFFERENCE_LOOKS) == [f"{first}-{second}" for first, second in DIFFERENCES]
     scored = {f"{first}-{second}" for first, second in (*DIFFERENCES, *OTHER_DIFFERENCES)}
-    assert set(style.OTHER_LOOKS) <= scored
-    for looks in (style.DIFFERENCE_LOOKS, style.OTHER_LOOKS):
+    assert set(panels.OTHER_LOOKS) <= scored
+    for looks in (panels.DIFFERENCE_LOOKS, panels.OTHER_LOOKS):
         assert len(set(looks.values())) == len(looks), "two differences look the same"
 
 
 def test_the_label_of_a_difference_has_a_minus_sign():
-    assert style.difference_label("CE(rank BA)-CE(*)") == "CE(rank BA) − CE(*)"
+    assert panels.difference_label("CE(rank BA)-CE(*)") == "CE(rank BA) − CE(*)"
 
 
-def test_a_table_without_rows_or_columns_is_refused():
-    table = pd.DataFrame({"a": [1.0]})
-    assert style.need("table", table, ["a"]) is table
-    with pytest.raises(ValueError, match=r"table: found columns \['a'\]; expected also \['b'\]"):
-        style.need("table", table, ["a", "b"])
-    with pytest.raises(ValueError, match="table: found an empty table; expected at least one row"):
-        style.need("table", table[:0], ["a"])
+def test_a_table_without_rows_is_refused():
+    with pytest.raises(ValueError, match="table: found no row to draw"):
+        plot_dice_over_noise(summary()[:0])
+    with pytest.raises(ValueError, match="table: found no row to draw"):
+        plot_differences(differences(), pairs={"CE(rank)-CE(*)": ("X", "black")})
 
 
 def test_the_spacing_of_strengths():
-    assert style.spacing([0.03, 0.0, 0.02]) == pytest.approx(0.01)
-    assert style.spacing([0.02, 0.02]) == 0.01
+    assert panels.spacing([0.03, 0.0, 0.02]) == pytest.approx(0.01)
+    assert panels.spacing([0.02, 0.02]) == 0.01
 
 
 def test_a_user_style_does_not_change_a_figure():
@@ -97,14 +94,6 @@ def test_pyplot_is_never_imported():
     code += "; print('matplotlib.pyplot' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
-
-
-def test_style_ends_with_its_block_even_on_an_error():
-    before = mpl.rcParams["axes.grid"]
-    with pytest.raises(RuntimeError, match="inside"), figure_style():
-        assert mpl.rcParams["axes.grid"] != before
-        raise RuntimeError("inside")
-    assert mpl.rcParams["axes.grid"] == before
 
 
 @pytest.mark.parametrize(("organs", "rows", "columns"), [(1, 1, 1), (3, 1, 3), (4, 2, 2), (5, 2, 3)])
