@@ -402,6 +402,21 @@ def test_large_images_agree_with_listing_3(name, dtype, small, monkeypatch):
         np.testing.assert_array_equal(optimal_dice(x).numpy(), optimal_dice(m))
 
 
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("size", [1000, 1025, 4096, 4097, 9000, 70_000])
+def test_small_images_agree_with_sorting_for_every_weight(size, dtype):
+    """The first level is a bound from below: of sparse, soft, faint and all but equal values, just above it or not."""
+    rng = np.random.default_rng(size)
+    near = np.where(np.arange(size) < size // 30, rng.uniform(0.4, 0.43, size), 0.0)
+    faint = np.where(np.arange(size) < size // 30, 3e-23 if dtype != np.float16 else 3e-7, 0.0)
+    for m in (near, faint, rng.random(size), rng.random(size) ** 30, np.full(size, 0.3), rng.random(size) < 0.02):
+        m = m.astype(dtype)
+        falling = np.sort(m)[::-1].astype(np.longdouble)
+        for weight in (1e-6, 0.25, 1.0, 9.0):
+            expected = (np.cumsum(falling) / (np.arange(1, size + 1) + weight * falling.sum())).max()
+            assert _threshold.supremum(m, weight) == pytest.approx(float(expected), rel=1e-13 / min(weight, 1))
+
+
 @pytest.mark.parametrize("name", LARGE)
 @pytest.mark.parametrize("guess", [(0.05, 0.06), (0.49, 0.5), (0.25, 0.25), (0.0, 0.75)])
 def test_a_wrong_guess_costs_time_only(name, guess, as_large, monkeypatch):

@@ -24,6 +24,8 @@ Array = Any  # numpy.ndarray or torch.Tensor
 
 def is_tensor(x: object) -> bool:
     """Whether `x` is a torch tensor, without importing torch."""
+    if type(x) is np.ndarray:  # the most frequent case, and the fastest to tell
+        return False
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(x, torch.Tensor)
 

@@ -4,7 +4,8 @@ Write S(t) and C(t) for the sum and the number of the voxels with m >= t, V for 
 beta^2 for F_beta), and f(t) = S / (C + V), half the Dice of the mask m >= t. The function phi(t) = S(t) - t (C(t) + V)
 is convex and decreasing, and its root is the wanted t*. f(t) is Newton's step: it never passes t*, and it is t* once it
 no longer rises. No harm in rounding: as phi(t) >= (t* - t) V, a t with f(t) = (1 + e) t has
-t* - t <= e t (C(t) + V) / V <= e / w, because t (C(t) + V) <= S <= V / w.
+t* - t <= e t (C(t) + V) / V <= e / w, because t (C(t) + V) <= S <= V / w. The supremum is the same over soft s, so that
+s = m gives a level to begin with, int m^2 / (int m + V), which is closer to t* than f(0) where m is sparse.
 """
 
 from __future__ import annotations
@@ -14,11 +15,12 @@ from functools import lru_cache
 
 import numpy as np
 
-from noisyseg._core.arrays import DEVICE_BLOCK, PATTERNS, Array, check_unit, check_unit_block, is_tensor
+from noisyseg._core.arrays import BLOCK, DEVICE_BLOCK, PATTERNS, Array, check_unit, check_unit_block, is_tensor
 from noisyseg._core.levels import at_least
-from noisyseg._core.walk import SHARED, checked_blocks, walk
+from noisyseg._core.walk import SHARED, checked_blocks, sum_of, walk
 
 SMALL = 1 << 19  # voxels of an image that is searched as a whole: up to 80^3
+TINY = 1 << 10  # voxels of one for which a second sum costs more than a step
 FEW = 1 << 12  # values that are converted to float64, and picked however many of them are wanted
 SAMPLE = 1 << 12  # voxels of a larger one that are looked at to guess t*; four times as many where they cost little
 
@@ -44,23 +46,28 @@ def supremum(view: Array, weight: float = 1.0) -> float:
 
 def _shrinking(m: np.ndarray, weight: float) -> float:
     """Search a small image by Newton's steps from below, each among the voxels that the last one left."""
-    flat = m.ravel(order="K")
-    if not flat.dtype.isnative:
-        flat = flat.astype(flat.dtype.newbyteorder("="))
-    pattern, one = PATTERNS[flat.dtype]
-    if np.maximum.reduce(flat.view(pattern)) > one:
+    x = m.ravel(order="K")
+    if not x.dtype.isnative:
+        x = x.astype(x.dtype.newbyteorder("="))
+    pattern, one = PATTERNS[x.dtype]
+    if np.maximum.reduce(x.view(pattern)) > one:
         check_unit_block("m", m, m.shape)
-        flat = abs(flat)  # what is left is -0.0
-    x = flat
+        x = abs(x)  # what is left is -0.0
     if x.size <= FEW or x.dtype == np.float16:  # else float32 is converted while it is added up
         x = x.astype(np.float64, copy=False)
-    total = float(np.add.reduce(x, dtype=np.float64))
+    count = x.size
+    total = _sum(x) if count > 2 * BLOCK else float(np.add.reduce(x, dtype=np.float64))
     top = 1 / (1 + weight)
     if total == 0.0:
         return top
     soft = weight * total
-    count = x.size
     t = total / (count + soft)
+    if count > TINY:
+        t = max(t, 0.99 * _squares(x) / (total + soft))
+        if 8 * total <= t * count:  # an eighth of the voxels at most are above t
+            x = x[x >= t].astype(np.float64, copy=False)
+            count = x.size
+            t = max(t, sum_of(x) / (count + soft))
     while x.size > FEW:
         chosen = x >= (t if x.dtype == np.float64 else at_least(t, x.dtype))
         left = int(np.count_nonzero(chosen))
@@ -68,22 +75,38 @@ def _shrinking(m: np.ndarray, weight: float) -> float:
             return _settled(t, m, top)
         count = left
         if 4 * count <= x.size:
-            kept = x = x[chosen] if 16 * count <= x.size else x.compress(chosen)  # slower for few, faster for many
-        else:  # many are left: setting the others to 0 costs less than picking these
-            kept = chosen.astype(x.dtype)
-            kept *= x
-        step = float(np.add.reduce(kept, dtype=np.float64)) / (count + soft)
+            x = x.compress(chosen).astype(np.float64, copy=False)
+            added = sum_of(x)
+        else:  # many are left: adding 0 for the others costs less than picking these; a block needs no new memory
+            parts = (slice(k, k + BLOCK) for k in range(0, x.size, BLOCK))
+            added = sum(sum_of(np.multiply(chosen[part], x[part])) for part in parts)
+        step = added / (count + soft)
         if step <= t:
             return _settled(t, m, top)
         t = step
-    x = x.astype(np.float64, copy=False)
-    while (x := x[x >= t]).size < count:
+    while (x := x.compress(x >= t)).size < count:
         count = x.size
         step = float(np.add.reduce(x)) / (count + soft)
         if step <= t:
             break
         t = step
     return _settled(t, m, top)
+
+
+def _sum(x: np.ndarray) -> float:
+    """Give int m of many voxels; of float64, sums of short rows are as exact as `sum_of` and found faster."""
+    if x.dtype != np.float64:
+        return sum_of(x)
+    rows = x[: x.size // TINY * TINY].reshape(-1, TINY)
+    return float(np.einsum("ij->i", rows).sum()) + sum_of(x[rows.size :])
+
+
+def _squares(x: np.ndarray) -> float:
+    """Give int m^2 or less, up to 1 %, by products so short that BLAS needs neither a thread nor many digits."""
+    if x.size <= FEW:
+        return float(np.vdot(x, x))
+    rows = x[: x.size // FEW * FEW].reshape(-1, FEW)
+    return sum(np.vecdot(rows, rows).tolist())
 
 
 def _by_histogram(m: np.ndarray, weight: float) -> float:
