@@ -70,18 +70,23 @@ def estimate_mib(config: RunConfig) -> int:
 def patch_side(config: RunConfig) -> int:
     """Voxels a side of the patches that a run trains on."""
     from reproduction.data import hippocampus
+    from reproduction.data.openkbp import patches as openkbp
     from reproduction.data.totalsegmentator import cutting
 
     sides = {"totalsegmentator": cutting.CELLS, "hippocampus": hippocampus.SIDE // 2}
+    sides |= dict.fromkeys(openkbp.SHIFTS, openkbp.CELLS)
     return sides.get(config.dataset, config.phantom_size)
 
 
 def case_count(config: RunConfig) -> int:
     """Cases an organ of the data set that a run trains on, once it is made."""
     from reproduction.data import hippocampus
+    from reproduction.data.openkbp import patches as openkbp
+    from reproduction.data.openkbp import sources
     from reproduction.data.totalsegmentator import patches
 
     counts = {"totalsegmentator": patches.CASES, "hippocampus": hippocampus.CASES}
+    counts |= dict.fromkeys(openkbp.SHIFTS, sources.PATIENTS)
     return counts.get(config.dataset, config.phantom_cases)
 
 
