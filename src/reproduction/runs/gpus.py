@@ -74,7 +74,7 @@ def patch_side(config: RunConfig) -> int:
     from reproduction.data.totalsegmentator import cutting
 
     sides = {"totalsegmentator": cutting.CELLS, "hippocampus": hippocampus.SIDE // 2}
-    sides |= dict.fromkeys(openkbp.SHIFTS, openkbp.CELLS)
+    sides |= dict.fromkeys(openkbp.SETS, openkbp.CELLS)
     return sides.get(config.dataset, config.phantom_size)
 
 
@@ -86,7 +86,7 @@ def case_count(config: RunConfig) -> int:
     from reproduction.data.totalsegmentator import patches
 
     counts = {"totalsegmentator": patches.CASES, "hippocampus": hippocampus.CASES}
-    counts |= dict.fromkeys(openkbp.SHIFTS, sources.PATIENTS)
+    counts |= dict.fromkeys(openkbp.SETS, sources.PATIENTS)
     return counts.get(config.dataset, config.phantom_cases)
 
 
