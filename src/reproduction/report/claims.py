@@ -1,39 +1,78 @@
-"""The statements of the paper's section 5.4, made precise and judged by our results (chapter *The experiment*)."""
+"""The statements of the paper's section 5.4, made precise and tested by our results (chapter *The experiment*).
+
+Each statement is tested against a difference of `MARGIN` in Dice, with the standard errors over persons and folds. Holm's
+procedure adjusts the p-values of all statements on a page for their number. A statement *agrees* if its adjusted p is
+below `ALPHA`; it *does not agree* if the opposite has such a p; else it is undecided. Of several settings that a
+statement names the least favourable counts, so no adjustment is due within a statement.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from reproduction.report.verdicts import BETWEEN, FEWEST, LOSSES, THRESHOLDS, Row, noisy, outcome, pick, verdict
-from reproduction.text import short
+from reproduction.report.verdicts import BETWEEN, FEWEST, LOSSES, THRESHOLDS, Row, pick
+from reproduction.runs.statistics import estimate_of, mean_over
+from reproduction.scoring.inference import Estimate, holm, slopes
+from reproduction.text import interval, short
 
-ALIKE = 0.01  # methods whose means differ by less are alike
+MARGIN = 0.005  # methods whose Dice differs by less are alike
+ALPHA = 0.05
 WORDS = ("agrees", "does not agree", "undecided", "not tested")
 
 
-class Claim(NamedTuple):
-    """A statement of the paper, what our results say to it (one of ``WORDS``), and the numbers behind that."""
+@dataclass(frozen=True)
+class Claim:
+    """A statement of the paper on one organ: the p-values for it and against it (None: not tested), and the numbers."""
 
+    organ: str
     statement: str
-    judgement: str
     evidence: str
+    p_for: float | None = None
+    p_against: float | None = None
+
+    @property
+    def judgement(self) -> str:
+        """One of ``WORDS``."""
+        if self.p_for is None or self.p_against is None:
+            return "not tested"
+        return "agrees" if self.p_for < ALPHA else "does not agree" if self.p_against < ALPHA else "undecided"
 
 
-def check_claims(differences: pd.DataFrame, organ: str) -> list[Claim]:
-    """Judge the paper's statements for one organ by its paired differences.
+def check_claims(differences: pd.DataFrame, cases: pd.DataFrame) -> list[Claim]:
+    """Test the paper's statements on every organ of a table of differences, adjusted for their number.
 
-    A statement on methods that were not scored is not tested. Methods are *alike* if the mean difference is below
-    ``ALIKE`` or its interval contains 0.
+    A statement on methods that were not scored, or on an organ with fewer than ``FEWEST`` cases, is not tested.
     """
+    claims = [claim for organ in differences["organ"].unique() for claim in _of_organ(differences, cases, organ)]
+    return adjusted(claims)
+
+
+def adjusted(claims: Sequence[Claim]) -> list[Claim]:
+    """Adjust the p-values of claims for their number, those for the statements and those against them apart."""
+    tested = [k for k, claim in enumerate(claims) if claim.p_for is not None]
+    p_for, p_against = (holm([getattr(claims[k], side) for k in tested]) for side in ("p_for", "p_against"))
+    found = list(claims)
+    for k, a, b in zip(tested, p_for, p_against, strict=True):
+        found[k] = replace(claims[k], p_for=float(a), p_against=float(b))
+    return found
+
+
+def _of_organ(differences: pd.DataFrame, cases: pd.DataFrame, organ: str) -> list[Claim]:
     d: Any = differences[(differences["organ"] == organ) & (differences["score"] == "dice_noisy")]
     if d["n"].min() < FEWEST:
-        return [Claim("all of them", "undecided", f"{d['n'].min()} cases are too few")]
+        return [Claim(organ, "all of them", f"{d['n'].min()} cases are too few")]
     claims = [_without_noise(d, organ)] if (d["a"] == 0).any() else []
-    claims += [_soft_dice(d, organ), _threshold_instead(d, organ), _threshold(d, organ)]
-    return claims + ([_growth(d, organ)] if len(_rows(d, organ, THRESHOLDS)) > 1 else [])
+    claims += [
+        _not_worse(d, organ, LOSSES, "SD(0) is alike or better than CE(0)"),
+        _not_worse(d, organ, BETWEEN, "CE(*) is alike or better than SD(0)"),
+        _threshold(d, organ),
+    ]
+    return claims + ([_growth(cases, organ)] if len(_rows(d, organ, THRESHOLDS)) > 1 else [])
 
 
 def _rows(d: Any, organ: str, name: str) -> list[Row]:
@@ -42,70 +81,78 @@ def _rows(d: Any, organ: str, name: str) -> list[Row]:
     return [row for row in rows if row is not None]
 
 
+def _numbers(rows: Iterable[Row]) -> str:
+    return ", ".join(f"{interval(r['mean'], r['lo'], r['hi'], sign='+')} at a = {short(r['a'], 2)}" for r in rows)
+
+
+def _opposite(p_values: Sequence[float]) -> float:
+    """p against a statement on several settings: that of the clearest one, times their number (Bonferroni)."""
+    return min(1.0, len(p_values) * min(p_values))
+
+
 def _without_noise(d: Any, organ: str) -> Claim:
     rows = [pick(d, organ, 0.0, name) for name in (THRESHOLDS, LOSSES, BETWEEN)]
-    means: list[float] = [abs(row["mean"]) for row in rows if row is not None]
     statement = "without noise the three methods are alike"
-    if len(means) < len(rows):
-        return Claim(statement, "not tested", "not all three were scored")
+    found = [estimate_of(row) for row in rows if row is not None]
+    if len(found) < len(rows):
+        return Claim(organ, statement, "not all three were scored")
+    largest = max(abs(one.mean) for one in found)
+    apart = _opposite([min(one.p_above(MARGIN), one.p_below(-MARGIN)) for one in found])
     return Claim(
-        statement, "agrees" if max(means) < ALIKE else "does not agree", f"largest difference {short(max(means), 4)}"
+        organ, statement, f"largest difference {short(largest, 4)}", max(one.p_alike(MARGIN) for one in found), apart
     )
 
 
-def _soft_dice(d: Any, organ: str) -> Claim:
-    statement, rows = "SD(0) is alike or better than CE(0)", _rows(d, organ, LOSSES)
+def _not_worse(d: Any, organ: str, name: str, statement: str) -> Claim:
+    """Test that the first method of a pair is nowhere behind the second by the margin."""
+    rows = _rows(d, organ, name)
     if not rows:
-        return Claim(statement, "not tested", "not both were scored")
-    above = [row for row in rows if outcome(row) == "better"]
-    below = [row for row in rows if outcome(row) == "worse"]
-    clearly = [row for row in below if row["mean"] <= -ALIKE]
-    text = f"better at {len(above)} of {len(rows)}, worse at {len(below)}, by .01 or more at {len(clearly)}"
-    return Claim(statement, "does not agree" if clearly else "agrees", text)
-
-
-def _threshold_instead(d: Any, organ: str) -> Claim:
-    statement = "where SD(0) beats CE(0), CE(*) is alike or better than SD(0)"
-    above = {row["a"] for row in _rows(d, organ, LOSSES) if outcome(row) == "better"}
-    rows = [row for row in _rows(d, organ, BETWEEN) if row["a"] in above]
-    if not rows:
-        return Claim(statement, "not tested", "SD(0) nowhere beats CE(0)")
-    behind = [row for row in rows if outcome(row) == "worse"]
-    clearly = [row for row in behind if row["mean"] <= -ALIKE]
-    text = f"CE(*) − SD(0) at least {short(min(row['mean'] for row in rows), 4, '+')}; "
-    text += f"behind at {len(behind)} of {len(rows)}, by .01 or more at {len(clearly)}"
-    return Claim(statement, "does not agree" if clearly else "agrees", text)
+        return Claim(organ, statement, "not both were scored")
+    found = [estimate_of(row) for row in rows]
+    behind = _opposite([one.p_below(-MARGIN) for one in found])
+    return Claim(organ, statement, _numbers(rows), max(one.p_above(-MARGIN) for one in found), behind)
 
 
 def _threshold(d: Any, organ: str) -> Claim:
     a = d["a"].max()
     statement, last = f"CE(*) beats CE(0) at a = {short(a, 2)}", pick(d, organ, a, THRESHOLDS)
     if last is None:
-        return Claim(statement, "not tested", "not both were scored")
-    return Claim(
-        statement, dict(better="agrees", worse="does not agree").get(outcome(last), "undecided"), verdict(last)
-    )
+        return Claim(organ, statement, "not both were scored")
+    found = estimate_of(last)
+    return Claim(organ, statement, _numbers([last]), found.p_above(), found.p_below())
 
 
-def _growth(d: Any, organ: str) -> Claim:
-    first, *_, last = _rows(d, organ, THRESHOLDS)
-    decided = any(outcome(row) != "undecided" for row in (first, last))
-    word = ("agrees" if last["mean"] > first["mean"] else "does not agree") if decided else "undecided"
-    text = ", ".join(f"{short(row['mean'], 4, '+')} at a = {short(row['a'], 2)}" for row in (first, last))
-    return Claim("the gain of CE(*) over CE(0) grows with the noise", word, text)
+def _growth(cases: pd.DataFrame, organ: str) -> Claim:
+    """Test the trend: the slope, case by case, of the gain over the positive noise strengths."""
+    found = trend(cases, organ, *THRESHOLDS.split("-"))
+    low, high = (0.01 * bound for bound in found.interval)
+    text = f"{interval(0.01 * found.mean, low, high, sign='+')} for every .01 of a"
+    statement = "the gain of CE(*) over CE(0) grows with the noise"
+    return Claim(organ, statement, text, found.p_above(), found.p_below())
 
 
-def agreement(claims: Sequence[Claim], differences: pd.DataFrame) -> str:
-    """Count the judgements, and say in how many settings CE(*) could hardly fail to be alike."""
+def trend(cases: pd.DataFrame, organ: str, first: str, second: str) -> Estimate:
+    """Estimate the mean slope, over the noise strengths above 0, of the difference of two methods in Dice.
+
+    Raises
+    ------
+    ValueError
+        If a case lacks one of the strengths, or there are fewer than two.
+    """
+    c: Any = cases[(cases["organ"] == organ) & (cases["a"] > 0) & cases["method"].isin([first, second])]
+    means = c.pivot_table(index="case", columns=["method", "a"], values="dice_noisy")  # over seeds
+    gains = means[first] - means[second]
+    if gains.isna().any(axis=None):
+        raise ValueError(f"{organ}: not every case was scored at every noise strength")
+    return mean_over(c, slopes(gains.to_numpy(), np.array(gains.columns, dtype=float)))
+
+
+def agreement(claims: Sequence[Claim]) -> str:
+    """Count the judgements, and say how they were made."""
     found = [claim.judgement for claim in claims]
     parts = [f"“{word}” {found.count(word)}" for word in WORDS if word in found]
-    text = f"Statements checked: {len(claims)}" + (f", of which {', '.join(parts)}." if parts else ".")
-    gains = noisy(differences, LOSSES)
-    gains = gains.loc[gains["lo"] > 0, "mean"]
-    if not len(gains):
-        return text
+    text = f"Statements tested: {len(claims)}" + (f", of which {', '.join(parts)}." if parts else ".")
     return (
-        f"{text} Methods count as alike if their means differ by less than .01, or the interval of the difference "
-        f"contains 0; in {(gains < ALIKE).sum()} of the {len(gains)} noisy settings in which soft-Dice gains over "
-        "CE(0), the whole gain is smaller than that, and cross-entropy with the Dice threshold could hardly fail."
+        f"{text} Alike means within ±{short(MARGIN)} in Dice; p-values come from the standard errors over persons and "
+        f"over folds, whichever is larger, and are adjusted for the number of statements (Holm)."
     )

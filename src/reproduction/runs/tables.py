@@ -83,7 +83,7 @@ def collect_cases(preset: Preset, configs: Sequence[RunConfig], runs: str | os.P
     cases = pd.concat(parts, ignore_index=True)
     if configs[0].dataset == "hippocampus":
         person = cases["case"].map(hippocampus.person)
-        if (person != cases["case"]).any():
+        if person.tolist() != cases["case"].tolist():
             cases.insert(list(cases.columns).index("case") + 1, "person", person)
     order = ["organ", "a", "fold", "case", "method", *([SEED_AXIS] if SEED_AXIS in cases else [])]
     return cases.sort_values(order, key=key, ignore_index=True)
