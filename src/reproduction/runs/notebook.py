@@ -16,7 +16,7 @@ import psutil
 from reproduction.config import POINT, Preset, RunConfig, is_done
 from reproduction.data.cases import CaseSet
 from reproduction.paths import atomic_write, project_root, use_own_kernel
-from reproduction.runs.gpus import case_count
+from reproduction.runs.gpus import expected_patches
 
 START_S = 120  # for a kernel to answer, on a busy machine
 
@@ -48,9 +48,10 @@ def prepare_data(
             if made is None or made.missing():
                 made = totalsegmentator.make_totalsegmentator(folder, source)
             counts = {organ: len(made.entries(organ)) for organ in made.manifest["organs"]}
-            if min(counts.values()) < case_count(config):
+            expected, _ = expected_patches(config)
+            if min(counts.values()) < expected:
                 listed = ", ".join(f"{count} {organ}" for organ, count in counts.items())
-                report(f"{folder} holds {listed}; the preset {preset.name} means {case_count(config)} of each")
+                report(f"{folder} holds {listed}; the preset {preset.name} means {expected} of each")
             sets[config.data_folder] = made
         elif config.dataset == "hippocampus":
             sets[config.data_folder] = hippocampus.make_hippocampus(folder, source)
