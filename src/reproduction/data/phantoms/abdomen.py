@@ -5,7 +5,18 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from reproduction.data.phantoms.body import FAT, LUNG, bowel, normal, ribs, spine, through, tissues, trunk
+from reproduction.data.phantoms.body import (
+    FAT,
+    LUNG,
+    bowel,
+    liver_vessels,
+    normal,
+    ribs,
+    spine,
+    through,
+    tissues,
+    trunk,
+)
 from reproduction.data.phantoms.canvas import Canvas, Mask, Region
 
 
@@ -47,9 +58,8 @@ class Kidney:
         columns = np.cos(11 * w + self.phases[0]) > 0.75  # cortex reaches in between the pyramids
         return whole & ~hollow, whole & hollow, (depth > 0.58) | columns, depth <= 0.5
 
-    def centroid(self, field_mm: float) -> NDArray[np.float64]:
-        """Centre of mass of the parenchyma in mm, from a 2 mm grid, wherever it is in the field of view."""
-        del field_mm
+    def centroid(self) -> NDArray[np.float64]:
+        """Centre of mass of the parenchyma in mm, from a 2 mm grid."""
         local = Canvas(self.centre, 160.0, 80)
         parenchyma, *_ = self.regions(local)
         count = float(parenchyma.mask.sum())
@@ -84,9 +94,7 @@ class Kidney:
         canvas.paint(parenchyma, hu["medulla"])
         canvas.paint(parenchyma & ~deep, 0.5 * (hu["medulla"] + hu["cortex"]))
         canvas.paint(parenchyma & cortex, hu["cortex"])
-        mask = np.zeros(canvas.hu.shape, bool)
-        mask[parenchyma.block] = parenchyma.mask
-        return mask
+        return canvas.whole(parenchyma)
 
 
 def _upper_abdomen(
@@ -109,12 +117,8 @@ def _upper_abdomen(
     bumps = (0.05, *rng.uniform(0, 2 * np.pi, 3))
     liver_z = normal(rng, 82, 12)
     liver = canvas.ellipsoid((normal(rng, 86, 6), normal(rng, 42, 6), liver_z), (normal(rng, 90, 5), 84, 96), bumps)
-    liver = liver & cavity[liver.block[0], liver.block[1]]
-    canvas.paint(liver, hu["liver"])
-    for _ in range(14):
-        p, d = rng.uniform((50, 0, 25), (140, 80, 110)), rng.normal(0, 22, 3)
-        vessel = canvas.capsule(p, p + d, float(rng.uniform(1.5, 3.5)))
-        canvas.paint(vessel & (canvas.hu[vessel.block] == np.float32(hu["liver"])), hu["vein"])
+    canvas.paint(liver.within(cavity), hu["liver"])
+    liver_vessels(canvas, rng, hu, 14, (50, 0, 25), (140, 80, 110), 22)
     canvas.paint(canvas.ellipsoid((58, normal(rng, 78, 5), liver_z - 82), (15, 14, 26)), 8.0)
     bowel(canvas, rng, hu, (34, 50, float(rng.uniform(-15, 15))), 13)
     canvas.paint(canvas.ellipsoid((12, 56, float(rng.uniform(-5, 20))), (26, 13, 22), (0.1, 0, 1, 2)), hu["pancreas"])

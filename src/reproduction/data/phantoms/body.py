@@ -64,6 +64,11 @@ def through(knots: list[tuple[float, float]], z0: float, scale: float, deviation
     return at
 
 
+def at(curve: Curve, z: float) -> float:
+    """A curve at one height."""
+    return float(curve(np.array([z]))[0])
+
+
 def trunk(canvas: Canvas, rng: np.random.Generator, hu: dict[str, float], inside: float) -> tuple[float, float, float]:
     """Skin, subcutaneous fat and the muscular wall; return the inner ellipse (centre y, half x, half y)."""
     half_x, half_y = normal(rng, 168, 10), normal(rng, 116, 6)
@@ -107,7 +112,7 @@ def spine(
     hx, hy = half
     start, disc = float(rng.uniform(0, pitch)), 0.2 * pitch
     gutter = canvas.tube(0.0, -hy - 34, hx + 46, 36)  # no lung behind the spine
-    canvas.paint(gutter & (canvas.hu[gutter.block] == np.float32(LUNG)), FAT)
+    canvas.paint(gutter, FAT, over=LUNG)
     for side in (-1, 1):
         canvas.paint(canvas.tube(side * (hx + 13), -hy - 32, 28, 20, angle=side * 0.15), hu["muscle"])
     body = canvas.tube(0.0, 0.0, hx, hy)
@@ -149,3 +154,19 @@ def bowel(
             canvas.paint(region, value)
             if gas and shrink:
                 canvas.paint(region & (region.grid[1] > level), -920.0)
+
+
+def liver_vessels(
+    canvas: Canvas,
+    rng: np.random.Generator,
+    hu: dict[str, float],
+    count: int,
+    low: tuple[float, float, float],
+    high: tuple[float, float, float],
+    reach: float,
+) -> None:
+    """Short straight veins that begin between two corners, seen where they lie in the liver."""
+    for _ in range(count):
+        start, way = rng.uniform(low, high), rng.normal(0, reach, 3)
+        vessel = canvas.capsule(start, start + way, float(rng.uniform(1.5, 3.5)))
+        canvas.paint(vessel, hu["vein"], over=hu["liver"])

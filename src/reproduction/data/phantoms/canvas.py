@@ -20,8 +20,8 @@ Volume = NDArray[np.float32]
 Block = tuple[slice, slice, slice]
 #: one number an axis, in mm
 Point = Sequence[float] | NDArray[np.float64]
-#: a number, or a function of the heights z in mm (tubes follow the z axis)
-AlongZ = float | Callable[[NDArray[np.float64]], NDArray[np.float64]]
+#: a number, one number for each of the canvas's heights, or a function of the heights z in mm
+AlongZ = float | NDArray[np.float64] | Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
@@ -30,11 +30,15 @@ class Region:
 
     block: Block
     mask: Mask
-    grid: list[Volume]
+    grid: Sequence[Volume]
 
     def __and__(self, mask: Mask) -> Region:
         """Restrict the region to `mask`, an array that broadcasts against the block."""
         return Region(self.block, self.mask & mask, self.grid)
+
+    def within(self, columns: Mask) -> Region:
+        """Restrict the region to some columns of the canvas: a mask (n, n, 1) of the whole of it."""
+        return self & columns[self.block[:2]]
 
 
 class Canvas:
@@ -45,26 +49,28 @@ class Canvas:
         step = field_mm / size
         offsets = (np.arange(size) + 0.5) * step - field_mm / 2
         self.axes = [(float(c) + offsets).astype(np.float32) for c in centre_mm]
+        self.heights = self.axes[2].astype(float)
+        self.grid = _open_grid(self.axes)
         self.hu: Volume = np.full((size, size, size), fill_hu, np.float32)
 
-    @property
-    def grid(self) -> tuple[Volume, Volume, Volume]:
-        """The open grid x (n,1,1), y (1,n,1), z (1,1,n), in mm."""
-        x, y, z = self.axes
-        return x[:, None, None], y[None, :, None], z[None, None, :]
-
-    def block(self, low_mm: Point, high_mm: Point) -> tuple[Block, list[Volume]]:
+    def block(self, low_mm: Point, high_mm: Point) -> tuple[Block, Sequence[Volume]]:
         """Return the block of the grid between two corners, and its open grid."""
         cuts = [
             slice(*np.searchsorted(a, np.asarray((lo, hi), np.float32)).tolist())
             for a, lo, hi in zip(self.axes, low_mm, high_mm, strict=True)
         ]
-        x, y, z = (a[c] for a, c in zip(self.axes, cuts, strict=True))
-        return (cuts[0], cuts[1], cuts[2]), [x[:, None, None], y[None, :, None], z[None, None, :]]
+        return (cuts[0], cuts[1], cuts[2]), _open_grid([a[c] for a, c in zip(self.axes, cuts, strict=True)])
 
-    def paint(self, region: Region, hu: float | Volume) -> None:
-        """Set the voxels of a region to `hu` (a number, or an array that broadcasts against its block)."""
-        np.copyto(self.hu[region.block], np.asarray(hu, np.float32), where=region.mask)
+    def paint(self, region: Region, hu: float, over: float | None = None) -> None:
+        """Set the voxels of a region to `hu`; only those that are `over` now, if that is given."""
+        view = self.hu[region.block]
+        view[region.mask if over is None else region.mask & (view == np.float32(over))] = hu
+
+    def whole(self, region: Region) -> Mask:
+        """The mask of a region on the whole grid."""
+        mask = np.zeros(self.hu.shape, bool)
+        mask[region.block] = region.mask
+        return mask
 
     def ellipsoid(self, centre_mm: Point, semi_mm: Point, bumps: Sequence[float] = (0.0, 0.0, 0.0, 0.0)) -> Region:
         """Points with sum_k (d_k / semi_k)^2 <= 1, axes along the grid's.
@@ -117,9 +123,8 @@ class Canvas:
         angle: float = 0.0,
     ) -> Region:
         """Ellipses with semi-axes (rx, ry), turned by `angle` (radians), stacked along z between `z_mm`."""
-        heights = self.axes[2].astype(float)
-        curves = (x_mm, y_mm, rx_mm, ry_mm)
-        cx, cy, rx, ry = (np.broadcast_to(f(heights) if callable(f) else f, heights.shape) for f in curves)
+        z, curves = self.heights, (x_mm, y_mm, rx_mm, ry_mm)
+        cx, cy, rx, ry = (np.broadcast_to(f(z) if callable(f) else f, z.shape) for f in curves)
         r = float(np.maximum(rx, ry).max())
         block, grid = self.block((cx.min() - r, cy.min() - r, z_mm[0]), (cx.max() + r, cy.max() + r, z_mm[1]))
         x, y, _ = grid
@@ -140,6 +145,11 @@ class Canvas:
         t = np.clip(t, 0, 1)
         squared = (d[0] - t * line[0]) ** 2 + (d[1] - t * line[1]) ** 2 + (d[2] - t * line[2]) ** 2
         return Region(block, squared <= radius_mm**2, grid)
+
+
+def _open_grid(axes: Sequence[Volume]) -> Sequence[Volume]:
+    """Coordinates x (n,1,1), y (1,n,1), z (1,1,n), in mm."""
+    return np.meshgrid(*axes, indexing="ij", sparse=True)
 
 
 def block_mean(volume: Volume, factor: int) -> Volume:
