@@ -7,20 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from reproduction.data.phantoms.body import (
-    FAT,
-    LUNG,
-    at,
-    bowel,
-    liver_vessels,
-    normal,
-    ribs,
-    spine,
-    through,
-    tissues,
-    trunk,
-    wander,
-)
+from reproduction.data.phantoms.body import FAT, LUNG, Body, at, normal, through, wander
 from reproduction.data.phantoms.canvas import Canvas, Mask
 
 Centre = Callable[[NDArray[np.float64]], tuple[NDArray[np.float64], NDArray[np.float64]]]
@@ -81,9 +68,9 @@ class ChestTube:
 
     def paint(self, canvas: Canvas, rng: np.random.Generator) -> Mask:
         """Paint the chest and the organ; return the mask of the organ on the whole grid."""
-        hu = tissues(rng)
-        inner = trunk(canvas, rng, hu, LUNG)
-        _chest(canvas, rng, hu, self, inner)
+        body = Body(canvas, rng, LUNG)
+        hu = body.hu
+        _chest(body, self)
         top, bottom = self.hiatus + 1.22 * self.reach, self.hiatus - 0.16 * self.reach
         aorta = canvas.tube(*self.aorta(canvas.heights), self.radius, self.radius, (-np.inf, top))
         gullet = canvas.tube(*self.gullet(canvas.heights), self.wide, self.flat, (bottom, np.inf))
@@ -108,14 +95,10 @@ def point(centre: Centre, z: float) -> tuple[float, float]:
     return float(x), float(y)
 
 
-def _chest(
-    canvas: Canvas, rng: np.random.Generator, hu: dict[str, float], tube: ChestTube, inner: tuple[float, float, float]
-) -> None:
+def _chest(body: Body, tube: ChestTube) -> None:
     """Lungs with vessels, mediastinum, heart, airways, great vessels; below the diaphragm liver, spleen and stomach."""
-    centre_y, half_x, half_y = inner
+    canvas, rng, hu = body.canvas, body.rng, body.hu
     zd, reach = tube.hiatus, tube.reach
-    x, y, _ = canvas.grid
-    cavity = (x / half_x) ** 2 + ((y - centre_y) / half_y) ** 2 <= 1
 
     def height(t: float) -> float:
         return zd + t * reach
@@ -156,9 +139,9 @@ def _chest(
     for px, py, r in ((14, 60, 6), (-6, 52, 4), (-22, 38, 5)):
         canvas.paint(canvas.capsule((px, py, height(1.2)), (px * 1.3, py, height(2.2)), r), hu["artery"])
     canvas.paint(canvas.capsule((28, 66, height(0.6)), (24, 66, height(2)), 9), hu["vein"])  # superior vena cava
-    _below(canvas, rng, hu, tube, cavity)
-    spine(canvas, rng, hu, (normal(rng, 18, 1.2), normal(rng, 15, 0.8)), normal(rng, 28, 2))
-    ribs(canvas, rng, inner, zd - 80)
+    _below(body, tube)
+    body.spine(normal(rng, 18, 1.2), normal(rng, 15, 0.8), normal(rng, 28, 2))
+    body.ribs(zd - 80)
     canvas.paint(canvas.capsule((9, 19, height(-0.3)), (8, 18, height(1.1)), 3.5), hu["vein"])  # azygos
     # airways: wall, then air
     x, y = point(tube.gullet, height(1.05))
@@ -170,9 +153,10 @@ def _chest(
             canvas.paint(canvas.capsule(carina, (side * 46, front + 4, height(drop)), r + extra), value)
 
 
-def _below(canvas: Canvas, rng: np.random.Generator, hu: dict[str, float], tube: ChestTube, cavity: Mask) -> None:
+def _below(body: Body, tube: ChestTube) -> None:
     """The domes of the diaphragm and what they cover, the crura beside the aorta."""
-    zd = tube.hiatus
+    canvas, rng, hu, zd = body.canvas, body.rng, body.hu, tube.hiatus
+    cavity = body.squared_depth() <= 1
     floor = canvas.box((-np.inf, -np.inf, -np.inf), (np.inf, np.inf, zd - 62))
     canvas.paint(floor.within(cavity), FAT)
     for x, semi in ((70, (82, 88, normal(rng, 106, 8))), (-68, (80, 86, normal(rng, 94, 8)))):
@@ -184,7 +168,7 @@ def _below(canvas: Canvas, rng: np.random.Generator, hu: dict[str, float], tube:
     canvas.paint(liver.within(cavity), hu["liver"])
     left = canvas.ellipsoid((10, 88, zd - 30), (62, 34, 46), (0.04, *rng.uniform(0, 2 * np.pi, 3)))
     canvas.paint(left, hu["liver"])
-    liver_vessels(canvas, rng, hu, 8, (40, 20, zd - 120), (120, 100, zd + 10), 20)
+    body.liver_vessels(8, (40, 20, zd - 120), (120, 100, zd + 10), 20)
     canvas.paint(canvas.capsule((26, 44, zd - 220), (26, 50, zd + 30), 11), hu["vein"])  # inferior vena cava
     stomach = canvas.ellipsoid((-58, 66, zd - 30), (38, 40, 44), (0.08, *rng.uniform(0, 2 * np.pi, 3)))
     level = float(rng.uniform(60, 90))
@@ -198,8 +182,8 @@ def _below(canvas: Canvas, rng: np.random.Generator, hu: dict[str, float], tube:
         kidney, _ = canvas.bean((side * 62.0, -4.0, zd - drop), frame, (28, 24, 54), 0.0)
         canvas.paint(kidney, hu["cortex"])
     for _ in range(4):
-        where = rng.uniform(-1, 1, 3)
-        bowel(canvas, rng, hu, (float(40 * where[0]), float(84 + 10 * where[1]), float(zd - 130 + 30 * where[2])), 13)
+        x, y, z = rng.uniform(-1, 1, 3)
+        body.bowel((40 * x, 84 + 10 * y, zd - 130 + 30 * z), 13)
     x, y = tube.aorta(canvas.heights)
     for side in (-1, 1):
         crus_x = through([(-0.9, side * 26), (0, side * 15), (0.12, side * 6)], zd, tube.reach)
