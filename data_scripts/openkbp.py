@@ -13,7 +13,6 @@ import argparse
 import sys
 
 from reproduction.data.openkbp.patches import SHIFT, make_openkbp
-from reproduction.data.openkbp.sources import open_source
 
 
 def main() -> int:
@@ -28,8 +27,7 @@ def main() -> int:
     arguments = parser.parse_args()
     out = arguments.out or ("data/openkbp_offcentre" if arguments.offcentre else "data/openkbp")
     try:
-        source = open_source(out, arguments.source)
-        made = make_openkbp(out, source, SHIFT if arguments.offcentre else 0.0, workers=arguments.workers)
+        made = make_openkbp(out, arguments.source, SHIFT if arguments.offcentre else 0.0, workers=arguments.workers)
         if arguments.figure:
             from reproduction.figures.views import plot_cases
 

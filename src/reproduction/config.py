@@ -25,8 +25,10 @@ from pydantic import (
     NonNegativeInt,
     PositiveInt,
     ValidationError,
+    ValidationInfo,
     field_validator,
 )
+from pydantic_core import PydanticCustomError
 
 from reproduction.paths import project_root, read_json
 
@@ -63,7 +65,7 @@ class RunConfig(BaseModel):
     fold: NonNegativeInt
     model: Literal["unet"]
     # data: cases, phantom_* describe the phantom set; *_cases limit a fold's cases (0: all)
-    dataset: Literal["hippocampus", "phantoms", "totalsegmentator"]
+    dataset: Literal["hippocampus", "phantoms", "totalsegmentator", "openkbp", "openkbp_offcentre"]
     phantom_size: NonNegativeInt
     phantom_cases: NonNegativeInt
     phantom_seed: NonNegativeInt
@@ -82,7 +84,7 @@ class RunConfig(BaseModel):
     batch_size: PositiveInt
     learning_rate: Above0
     l2_weight: From0
-    select: Literal["dice", "loss"]
+    select: Literal["dice", "loss", "last"]
     schedule: Literal["plateau", "cosine"]
     plateau_patience: NonNegativeInt
     plateau_factor: Annotated[Number, Field(gt=0, lt=1)]
@@ -97,8 +99,28 @@ class RunConfig(BaseModel):
     smoothing_voxels: From0
     # evaluation
     ceiling_samples: NonNegativeInt
-    # Came later, and may be left out: layers that compute the same in other roundings, see UNet
+    # Came later, and may be left out: layers that compute the same in other roundings, see UNet; initial weights, order
+    # and augmentation of every run's own, see `training_stream`
     fast_layers: bool = False
+    own_seed: bool = False
+
+    @field_validator("schedule")
+    @classmethod
+    def _the_last_epoch_ends_a_schedule(cls, schedule: str, info: ValidationInfo) -> str:
+        if info.data.get("select") == "last" and schedule != "cosine":
+            raise PydanticCustomError("last_epoch", "cosine, as select is last: only it ends with small steps")
+        return schedule
+
+    @property
+    def training_stream(self) -> tuple[int, ...]:
+        """Seeds of the training's random numbers: ``training_seed``, and with ``own_seed`` the other axes of the grid.
+
+        Without the latter all runs of a seed share initial weights, order of the cases and augmentation.
+        """
+        if not self.own_seed:
+            return (self.training_seed,)
+        point = f"{self.organ}/{self.a!r}/{self.loss}/{self.fold}/{self.model}"
+        return (self.training_seed, int.from_bytes(hashlib.sha256(point.encode()).digest()[:8], "big"))
 
     @property
     def _cell(self) -> str:
@@ -116,7 +138,7 @@ class RunConfig(BaseModel):
         A field that came later counts only where it is switched on: results from before it keep their names.
         """
         fields = self.to_dict()
-        for later in ("prior_bias", "fast_layers"):
+        for later in ("prior_bias", "fast_layers", "own_seed"):
             if not fields[later]:
                 del fields[later]
         return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:12]

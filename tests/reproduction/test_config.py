@@ -33,16 +33,17 @@ VALUES: dict[str, Any] = {
     "plateau_patience": 30, "plateau_factor": 0.2, "training_seed": 1, "precision": "float32", "channels_last": False,
     "prior_bias": False,
     "threads": 1, "augment_probability": 0.5, "shift": 0.1, "rotation_deg": 15.0, "smoothing_voxels": 1.0,
-    "ceiling_samples": 10, "fast_layers": False,
+    "ceiling_samples": 10, "fast_layers": False, "own_seed": False,
 }  # fmt: skip
 
 # Another good value of every field.
 OTHER: dict[str, Any] = {
     "organ": "aorta", "loss": "sd", "model": None, "dataset": "hippocampus", "features": (4, 9), "select": "dice",
     "schedule": "plateau", "precision": "auto", "channels_last": True, "prior_bias": True, "plateau_factor": 0.3,
-    "augment_probability": 0.25, "fast_layers": True,
+    "augment_probability": 0.25, "fast_layers": True, "own_seed": True,
 }  # fmt: skip
 FIELDS = list(RunConfig.model_fields)
+MAY_LACK = ("fast_layers", "own_seed")  # they came later
 INTEGERS = [name for name, field in RunConfig.model_fields.items() if field.annotation is int]
 FLOATS = [name for name, field in RunConfig.model_fields.items() if field.annotation is float]
 
@@ -97,14 +98,14 @@ def test_hash_is_a_function_of_the_values():
     assert RunConfig.from_dict(dict(reversed(VALUES.items()))).hash == config().hash, "the order of keys is no value"
     assert RunConfig.from_dict(config().to_dict()) == config()
     # By hand: 12 digits of the SHA-256 of this configuration as sorted JSON. Finished runs are found by it.
-    # `prior_bias` and `fast_layers` came later and count only where they are on.
-    earlier = {name: value for name, value in VALUES.items() if name not in ("prior_bias", "fast_layers")}
+    # Three fields came later and count only where they are on.
+    earlier = {name: value for name, value in VALUES.items() if name not in ("prior_bias", *MAY_LACK)}
     text = json.dumps({**earlier, "features": [4, 8]}, sort_keys=True)
     assert config().hash == hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def test_a_configuration_from_before_fast_layers_is_read():
-    earlier = {name: value for name, value in config().to_dict().items() if name != "fast_layers"}
+    earlier = {name: value for name, value in config().to_dict().items() if name not in MAY_LACK}
     assert RunConfig.from_dict(earlier) == config() and required_fields() == [*earlier]
 
 
@@ -131,10 +132,16 @@ def test_a_configuration_cannot_be_changed():
         config().fold = 1  # type: ignore[misc]
 
 
-@pytest.mark.parametrize("field", [name for name in FIELDS if name != "fast_layers"])  # it may be left out
+@pytest.mark.parametrize("field", [name for name in FIELDS if name not in MAY_LACK])
 def test_missing_field(field):
     with pytest.raises(ValueError, match=f"^configuration lacks '{field}'$"):
         RunConfig.from_dict({name: value for name, value in VALUES.items() if name != field})
+
+
+def test_the_last_epoch_needs_a_schedule_that_ends():
+    assert config(select="last", schedule="cosine").select == "last"
+    with pytest.raises(ValueError, match=r"^schedule is 'plateau'; expected cosine, as select is last"):
+        config(select="last", schedule="plateau")
 
 
 @pytest.mark.parametrize(
@@ -413,7 +420,7 @@ def test_preset_without_a_section(tmp_path, section):
 @pytest.mark.parametrize("section", ["grid", "run"])
 def test_preset_without_a_key(tmp_path, section):
     assert set(POINT) - set(AXES) == {SEED_AXIS}
-    for key in yaml.safe_load(preset_text())[section].keys() - {"fast_layers"}:  # it may be left out
+    for key in yaml.safe_load(preset_text())[section].keys() - set(MAY_LACK):
         content = yaml.safe_load(preset_text())
         del content[section][key]
         with pytest.raises(ValueError, match=rf"preset mine\.yaml: {section} lacks '{key}'"):

@@ -14,7 +14,7 @@ from noisyseg.noise import GaussianDeformation
 from reproduction.data.cases import Case
 from reproduction.network.training import Trainer
 from reproduction.scoring.evaluation import fold_curve, score_cases
-from reproduction.scoring.rules import GRID, fold_threshold, rankseg_version
+from reproduction.scoring.rules import CONSTANTS, GRID, fold_threshold, rankseg_version
 
 CONFIG = tiny.small_config(a=0.0)
 RANK = ["CE(rank)", "CE(rank BA)"] if rankseg_version() else []
@@ -78,13 +78,40 @@ def test_a_run_by_hand():
     rows, facts = score_cases(CONFIG, model, test, [pile(1, 1, 0), pile(1, 0, 0)], maps)
     assert facts == {"threshold": 0.4, "train_dice": 1.0, "rankseg": rankseg_version()}
     table = pd.DataFrame(rows).set_index(["case", "method"])
-    assert [row["method"] for row in rows] == ["CE(0)", "CE(*)", "CE(fold)", *RANK, "CE(oracle)"] * 2
+    assert [row["method"] for row in rows] == [
+        "CE(0)",
+        "CE(*)",
+        "CE(fold)",
+        *RANK,
+        "CE(oracle)",
+        "CONST(0)",
+        "CONST(*)",
+    ] * 2
     first, second = table.loc["case-0"], table.loc["case-1"]
     assert first.loc["CE(fold)", ["threshold", "volume", "dice_noisy", "dice_clean"]].tolist() == [0.4, 2, 1.0, 2 / 3]
     assert second.loc["CE(fold)", ["volume", "dice_noisy"]].tolist() == [0, 0.0], "the fold's, whatever the image"
     assert second.loc["CE(oracle)", ["threshold", "dice_noisy"]].tolist() == pytest.approx([0.3, 1.0])
     assert (table["ceiling"] == 1.0).all() and (table["ceiling_mc"] == 1.0).all(), "a = 0"
     assert (table["organ"] == "hippocampus").all() and (table["fold"] == 0).all() and (table["a"] == 0.0).all()
+
+
+def test_the_constant_shapes_are_made_of_the_training_labels_alone():
+    """q = 1/3, 1/3, 1/3, 0: none is 1/2; the best has the three, D = 2 * 1 / (3 + 1) and t = 1/4."""
+    labels = [pile(1, 0, 0, 0), pile(0, 1, 0, 0), pile(0, 0, 1, 0)]
+    model = trainer([(pile(0.9, 0.9, 0.9, 0.9), label) for label in labels])
+    q_half = {"threshold": 0.5, "volume": 0, "dice_noisy": 0.0}
+    q_star = {"threshold": 0.25, "volume": 3, "dice_noisy": 1.0}
+    maps = [pile(0, 0, 0, 0), pile(1, 0, 1, 1)]
+    rows, _ = score_cases(CONFIG, model, cases(*maps, labels=[pile(1, 1, 1, 0)] * 2), [pile(1, 1, 1, 0)] * 2, maps)
+    for row in rows:
+        if row["method"] in CONSTANTS:
+            expected = q_half if row["method"] == "CONST(0)" else q_star
+            assert {name: row[name] for name in expected} == pytest.approx(expected)
+    sd = tiny.small_config(a=0.0, loss="sd")
+    rows, _ = score_cases(
+        sd, trainer([(maps[0], labels[0])], sd), cases(maps[1], labels=[labels[0]]), labels[:1], maps[1:]
+    )
+    assert not {row["method"] for row in rows} & set(CONSTANTS), "once for the two losses"
 
 
 def test_soft_dice_has_a_threshold_of_the_fold_too():
@@ -101,7 +128,8 @@ def test_without_rankseg_its_rows_are_absent(monkeypatch):
     maps = [pile(0.9, 0.5, 0.1)]
     model = trainer([(pile(0.8, 0.6, 0.2), pile(1, 1, 0))])
     rows, facts = score_cases(CONFIG, model, cases(*maps, labels=[pile(1, 0, 0)]), [pile(1, 1, 0)], maps)
-    assert [row["method"] for row in rows] == ["CE(0)", "CE(*)", "CE(fold)", "CE(oracle)"] and facts["rankseg"] is None
+    assert [row["method"] for row in rows] == ["CE(0)", "CE(*)", "CE(fold)", "CE(oracle)", *CONSTANTS]
+    assert facts["rankseg"] is None
 
 
 def test_label_and_marginal_of_a_case_are_made_once(monkeypatch):

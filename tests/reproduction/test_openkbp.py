@@ -30,11 +30,11 @@ def sparse(volume: np.ndarray, mask: bool = False) -> bytes:
     return (",data\n" + "".join(f"{k},{v}\n" for k, v in zip(index, values, strict=True))).encode()
 
 
-def patient_files(shift: int = 0, blank: int = 0) -> dict[str, bytes]:
-    """A body of 60^3 voxels of 4 mm, an organ of 8 x 8 x 20 in it; `blank` of its slices have nothing around it."""
+def patient_files(shift: int = 0, blank: int = 0, wide: bool = False) -> dict[str, bytes]:
+    """A body of 60^3 voxels of 4 mm, an organ of 7 x 8 x 20 in it; `blank` of its slices have nothing around it."""
     ct, organ = np.zeros(SHAPE), np.zeros(SHAPE, bool)
     ct[30:90, 30:90, 30:90] = 1024 + 40
-    organ[50 + shift : 58 + shift, 60:68, 50:70] = True
+    organ[50 + shift : 57 + shift + 9 * wide, 60:68, 50:70] = True
     ct[:, :, 50 : 50 + blank] = 0
     ct[organ] = 1024 + 80
     files = {"ct.csv": sparse(ct), "voxel_dimensions.csv": b"4.0\n4.0\n4.0\n"}
@@ -114,31 +114,36 @@ def test_blank_slices_by_hand():
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("organ", "change", "message"),
     [
-        (lambda f: f.pop("Esophagus.csv"), "not outlined"),
-        (lambda f: f.update({"Esophagus.csv": b",data\n"}), "the outline is empty"),
-        (lambda f: f.update({"Esophagus.csv": b",data\n1000000,\n"}), "the outline is in one slice only"),
-        (lambda f: f.update(patient_files(blank=3)), "blank around the organ in 3 of 20 slices"),
+        ("oesophagus", lambda f: f.pop("Esophagus.csv"), "not outlined"),
+        ("oesophagus", lambda f: f.update({"Esophagus.csv": b",data\n"}), "the outline is empty"),
+        ("oesophagus", lambda f: f.update({"Esophagus.csv": b",data\n1000000,\n"}), "the outline is in one slice only"),
+        (
+            "cord",
+            lambda f: f.update(patient_files(wide=True)),
+            "sections of 2048 mm2 on average",
+        ),
+        ("oesophagus", lambda f: f.update(patient_files(blank=3)), "blank around the organ in 3 of 20 slices"),
     ],
 )
-def test_why_an_organ_is_left_out(change, message):
+def test_why_an_organ_is_left_out(organ, change, message):
     files = patient_files()
     change(files)
     with pytest.raises(ValueError, match=message):
-        cut(read_patient("pt_1", files.get), "oesophagus", 16, 8.0)
+        cut(read_patient("pt_1", files.get), organ, 16, 8.0)
 
 
 def test_patches_are_centred_or_displaced_but_never_cut():
     patient = read_patient("pt_1", patient_files(shift=5).get)
     centred = cut(patient, "cord", 32, 4.0)
-    assert centred.label.sum() == 8 * 8 * 20 and centred.image[centred.label == 1].tolist() == [80.0] * 1280
+    assert centred.label.sum() == 7 * 8 * 20 and centred.image[centred.label == 1].tolist() == [80.0] * 1120
     middle = np.argwhere(centred.label).mean(0) + 0.5
     assert np.abs(middle - 16).max() <= 0.5
     moved = {}
     for seed in range(200):
         case = cut(patient, "cord", 32, 4.0, shift=0.25, seed=seed)
-        assert case.label.sum() == 1280
+        assert case.label.sum() == 1120
         moved[seed] = tuple(np.rint(np.argwhere(case.label).mean(0) + 0.5 - middle).astype(int))
     far = np.array(list(moved.values()))
     # a quarter of 32 is 8; along the body the 20 slices leave 6 on either side
@@ -161,7 +166,7 @@ def test_an_organ_longer_than_the_patch_keeps_what_the_centred_patch_holds():
 @pytest.mark.parametrize("packed", [False, True])
 def test_a_set_from_a_folder(tmp_path, files, packed):
     source = open_source(tmp_path / "set", write(tmp_path / "copy", files, packed))
-    assert source.patients == ["pt_1", "pt_2", "pt_3", "pt_10", "pt_20"]
+    assert open_source(tmp_path, tmp_path / "copy").patients == ["pt_1", "pt_2", "pt_3", "pt_10", "pt_20"]
     made = make_openkbp(tmp_path / "set", source, cells=16, cell_mm=8.0)
     folds = {organ: {name: entry["fold"] for name, entry in made.entries(organ).items()} for organ in ORGANS}
     assert folds["parotid"] == folds["cord"] == folds["oesophagus"]  # by patient

@@ -219,6 +219,31 @@ def test_the_best_epoch_is_the_one_that_is_evaluated(select):
     assert maps.shape == (5, 8, 8, 8) and maps.dtype == torch.float32 and torch.equal(maps, by_hand)
 
 
+def test_the_last_epoch_is_the_one_that_is_evaluated_where_that_is_asked_for():
+    settings = config(select="last", schedule="cosine", learning_rate=0.03, epochs=6, augment_probability=0.0)
+    trainer = Trainer(settings, *cubes(), CPU)
+    for epoch in range(6):
+        if epoch == 4:  # a catastrophe counts like any other step
+            torch.nn.init.zeros_(next(trainer.model.head.parameters()))  # type: ignore[union-attr]
+        trainer.run_epoch()
+    assert trainer.best_epoch == 5 and trainer.history[5]["train_loss"] > trainer.history[3]["train_loss"]
+    assert all(torch.equal(trainer.best_weights[name], value) for name, value in trainer.model.state_dict().items())
+
+
+@pytest.mark.parametrize("change", [{"fold": 1}, {"loss": "sd"}, {"a": 0.03}, {"organ": "cord"}, {"training_seed": 2}])
+def test_with_seeds_of_their_own_runs_differ_in_weights_and_order(change):
+    """By default only the training seed does that: one point of the grid then starts as any other does."""
+    first, other = (Trainer(config(own_seed=True, **some), *cubes(), CPU) for some in ({}, change))
+    again = Trainer(config(own_seed=True), *cubes(), CPU)
+    weights = [next(trainer.model.parameters()) for trainer in (first, other, again)]
+    assert not torch.equal(weights[0], weights[1]) and torch.equal(weights[0], weights[2])
+    orders = [np.random.default_rng([*t.config.training_stream, 0]).permutation(99).tolist() for t in (first, other)]
+    assert orders[0] != orders[1]
+    if "training_seed" not in change:
+        shared = [Trainer(config(**some), *cubes(), CPU) for some in ({}, change)]
+        assert torch.equal(next(shared[0].model.parameters()), next(shared[1].model.parameters()))
+
+
 @pytest.mark.parametrize("loss", ["ce", "sd"])
 def test_a_tiny_network_learns_a_bright_cube(loss):
     images, labels = cubes(8, 16)

@@ -32,6 +32,20 @@ SIDE = 64
 ORGAN = "hippocampus"
 
 
+def person(name: str) -> str:
+    """Give the person that a case is of.
+
+    Examples
+    --------
+    >>> person("hippocampus_003"), person("hippocampus_004"), person("hippocampus_005")
+    ('person_002', 'person_002', 'person_003')
+    """
+    number = name.rpartition("_")[2]
+    if not number.isdigit():
+        raise ValueError(f"case {name}: expected a name that ends in a number, as hippocampus_001")
+    return f"person_{(int(number) + 1) // 2:03d}"
+
+
 def _members_of_folder(source: Path) -> dict[str, Callable[[], bytes]]:
     folder = source / "Task04_Hippocampus" if (source / "Task04_Hippocampus").is_dir() else source
     files = sorted((*folder.glob("imagesTr/*.nii.gz"), *folder.glob("labelsTr/*.nii.gz")))
@@ -148,10 +162,16 @@ def make_hippocampus(
         For a damaged archive or case (its name), or when the network or the disk fails. What was made so far stays.
     """
     folder = Path(folder)
+    rule = {"box_voxels": SIDE, "box_spacing_mm": 1.0, "shape": [SIDE // 2] * 3, "spacing_mm": [2.0] * 3, "fill": 0.0}
+    rule["folds_by"] = "person"
     if (folder / "manifest.json").is_file():
         finished = CaseSet(folder)
-        if len(finished.entries(ORGAN)) == expected and not finished.missing():
+        complete = len(finished.entries(ORGAN)) == expected and not finished.missing()
+        if complete and finished.manifest["patch"] == rule:
             return finished
+        if complete:  # of an earlier version, which dealt the cases to the folds one by one
+            entries = {name: {k: v for k, v in e.items() if k != "fold"} for name, e in finished.entries(ORGAN).items()}
+            return write_manifest(folder, ORGAN, {ORGAN: entries}, finished.manifest["source"], rule, person=person)
     path = Path(source) if source is not None else fetch(URL, folder.parent / "downloads" / URL.split("/")[-1], MD5)
     if path.is_dir():
         entries = _cut(folder, _members_of_folder(path), expected, str(path), report)
@@ -170,8 +190,7 @@ def make_hippocampus(
         "md5": MD5,
         "licence": "CC BY-SA 4.0",
     }
-    rule = {"box_voxels": SIDE, "box_spacing_mm": 1.0, "shape": [SIDE // 2] * 3, "spacing_mm": [2.0] * 3, "fill": 0.0}
-    return write_manifest(folder, ORGAN, {ORGAN: entries}, about, rule)
+    return write_manifest(folder, ORGAN, {ORGAN: entries}, about, rule, person=person)
 
 
 def _read(

@@ -1,8 +1,8 @@
 """The training loop, checkpoint and resume (paper, section 5.3; book chapter *The experiment*).
 
-An epoch is a function of the state before it and of ``(training_seed, epoch)``: order and augmentation of epoch k come
-from a generator seeded with both. A run that is killed and resumed from the last finished epoch therefore ends with the
-same bits as one that was not.
+An epoch is a function of the state before it and of the training's seeds: order and augmentation of epoch k come from a
+generator seeded with ``training_stream`` and k. A run that is killed and resumed from the last finished epoch therefore
+ends with the same bits as one that was not.
 """
 
 from __future__ import annotations
@@ -117,7 +117,8 @@ class Trainer:
                 "expected one shape (cases, 1, x, y, z) with at least one case"
             )
         config = self.config
-        torch.manual_seed(config.training_seed)
+        seed, *rest = config.training_stream
+        torch.manual_seed(int(np.random.SeedSequence([seed, *rest]).generate_state(1, np.uint64)[0]) if rest else seed)
         self.dtype = resolve_precision(config.precision, self.device)
         layout = torch.channels_last_3d if config.channels_last else torch.contiguous_format
         network = UNet(config.features, fast=config.fast_layers).to(self.device)
@@ -164,11 +165,12 @@ class Trainer:
         """Train for one epoch and return its record: epoch, train_loss, train_dice, lr.
 
         ``train_loss`` and ``train_dice`` (Dice of the outputs at 1/2) are means over the training pairs as they came
-        by. ``config.select`` says which of the two selects the model and drives the plateau schedule. The paper takes
+        by. ``config.select`` says which of the two selects the model and drives the plateau schedule, or takes the last
+        epoch. The paper takes
         the metric. For cross-entropy under strong noise that is a poor guide: its masks at 1/2 are too small.
         """
         config = self.config
-        rng = np.random.default_rng([config.training_seed, self.epoch])
+        rng = np.random.default_rng([*config.training_stream, self.epoch])
         order = rng.permutation(len(self.images))
         self.model.train()
         lr = self.optimiser.param_groups[0]["lr"]
@@ -193,7 +195,9 @@ class Trainer:
             raise FloatingPointError(
                 f"epoch {self.epoch}: the training loss is {record['train_loss']}; lower learning_rate"
             )
-        merit = record["train_dice"] if config.select == "dice" else -record["train_loss"]
+        # Dice and loss of an epoch depend on its augmentation; the last epoch of a schedule that ends does not.
+        merits = {"dice": record["train_dice"], "loss": -record["train_loss"], "last": float(self.epoch)}
+        merit = merits[config.select]
         self.scheduler.step(*([merit] if config.schedule == "plateau" else []))
         if merit > self.best_merit:
             self.best_merit, self.best_epoch = merit, self.epoch

@@ -69,6 +69,7 @@ class Item:
 def _data(p: Protocol) -> str:
     c = p.config
     known = {"hippocampus": "real MRI, hippocampus", "phantoms": f"phantoms, {c['phantom_cases']} an organ"}
+    known |= dict.fromkeys(("openkbp", "openkbp_offcentre"), "CT, OpenKBP")
     version = f" {p.data_version}" if p.data_version else ""
     return known.get(c["dataset"]) or str(c["dataset"]).replace("totalsegmentator", f"CT, TotalSegmentator{version}")
 
@@ -77,6 +78,8 @@ def _patches(p: Protocol) -> str:
     c = p.config
     if c["dataset"] == "phantoms":
         return f"{c['phantom_size']}³ at {192 / c['phantom_size']:g} mm"
+    if str(c["dataset"]).startswith("openkbp"):
+        return "48³ at 4 mm" + (", displaced" if c["dataset"] == "openkbp_offcentre" else "")
     return "32³ at 2 mm" if c["dataset"] == "hippocampus" else "64³ at 3 mm"
 
 
@@ -105,7 +108,7 @@ def _text_is(paper: str, ours: Callable[[Protocol], str]) -> Callable[[Protocol]
 ORGANS = ("kidney", "aorta", "oesophagus")
 ADAM = "Adam 0.0001, divided by 5 after 30 epochs without improvement"
 ARITHMETIC = {"auto": "bfloat16 or float32, as the machine has it"}
-SELECT = {"loss": "lowest training loss", "dice": "highest training Dice"}
+SELECT = {"loss": "lowest training loss", "dice": "highest training Dice", "last": "the last"}
 #: The protocol of the paper's section 5, item by item. The place in this list is the item's number on the page.
 ITEMS = (
     Item(

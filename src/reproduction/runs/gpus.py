@@ -70,11 +70,14 @@ def estimate_mib(config: RunConfig) -> int:
 def expected_patches(config: RunConfig) -> tuple[int, int]:
     """Cases an organ of the data set that a run trains on, and voxels a side of a case, once it is made."""
     from reproduction.data import hippocampus
+    from reproduction.data.openkbp import patches as openkbp
+    from reproduction.data.openkbp import sources
     from reproduction.data.totalsegmentator import cutting, patches
 
     known = {
         "totalsegmentator": (patches.CASES, cutting.CELLS),
         "hippocampus": (hippocampus.CASES, hippocampus.SIDE // 2),
+        **dict.fromkeys(openkbp.SHIFTS, (sources.PATIENTS, openkbp.CELLS)),
     }
     return known.get(config.dataset, (config.phantom_cases, config.phantom_size))
 

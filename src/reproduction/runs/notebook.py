@@ -34,6 +34,7 @@ def prepare_data(
     """
     # Loaded late: SciPy and the rest would be read by every process that only starts a notebook.
     from reproduction.data import hippocampus
+    from reproduction.data.openkbp import patches as openkbp
     from reproduction.data.phantoms import cases as phantom_set
     from reproduction.data.totalsegmentator import patches as totalsegmentator
 
@@ -55,6 +56,8 @@ def prepare_data(
             sets[config.data_folder] = made
         elif config.dataset == "hippocampus":
             sets[config.data_folder] = hippocampus.make_hippocampus(folder, source)
+        elif config.dataset in openkbp.SHIFTS:
+            sets[config.data_folder] = openkbp.make_openkbp(folder, source, openkbp.SHIFTS[config.dataset])
         else:
             numbers = (config.phantom_size, config.phantom_cases, config.phantom_seed)
             sets[config.data_folder] = phantom_set.make_phantoms(folder, *numbers)

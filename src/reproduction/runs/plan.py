@@ -100,18 +100,18 @@ def make_plan(
     cases = CaseSet(folder) if (folder / "manifest.json").is_file() else None
     counts = [_training_cases(s.config, cases) for s in states]
     epoch_steps = [math.ceil(count / some.batch_size) for count in counts]
+    steps_left = [s.epochs_left * steps for s, steps in zip(states, epoch_steps, strict=True)]
     timed: dict[str, tuple[RunConfig, int]] = {}  # the first run of each loss that has epochs left
     for s, count in zip(states, counts, strict=True):
         if s.epochs_left:
             timed.setdefault(s.config.loss, (s.config, min(some.batch_size, count)))
     shape = cases.manifest["patch"]["shape"] if cases else [expected_patches(some)[1]] * 3
     step = {loss: timer(c, (n, *shape), BUDGET_S / len(timed)) for loss, (c, n) in sorted(timed.items())}
-    step_s = {loss: timing.seconds for loss, timing in step.items()}
     overhead_s = mean_overhead_s(states)
-    seconds = [
-        0.0 if s.state == "done" else overhead_s + s.epochs_left * steps * step_s.get(s.config.loss, 0.0)
-        for s, steps in zip(states, epoch_steps, strict=True)
-    ]
+    seconds = [0.0 if s.state == "done" else overhead_s for s in states]
+    for k, (s, steps) in enumerate(zip(states, steps_left, strict=True)):
+        if steps:
+            seconds[k] += steps * step[s.config.loss].seconds
     on_gpu = any(not timing.device.startswith("cpu") for timing in step.values())
     wall_s, wall = _wall(some, seconds, cores, slots, on_gpu)
     done = sum(s.state == "done" for s in states)
@@ -121,9 +121,8 @@ def make_plan(
         f"{f' with {sum(resumable):,} epochs left' if resumable else ''}, {len(states) - done - len(resumable)} missing"
     ]
     if done < len(states):
-        steps = sum(s.epochs_left * steps for s, steps in zip(states, epoch_steps, strict=True))
         span = " to ".join(f"{count:,}" for count in sorted({min(epoch_steps), max(epoch_steps)}))
-        lines.append(f"steps: {steps:,} to train; a run has {some.epochs} epochs of {span}")
+        lines.append(f"steps: {sum(steps_left):,} to train; a run has {some.epochs} epochs of {span}")
         lines += [_step_line(some, shape, step, on_gpu)] if step else []
         hours = _number(sum(seconds) / 3600 * (1 if on_gpu else some.threads))
         lines.append(f"cost: {hours} {'GPU' if on_gpu else 'CPU'} hours; {wall}")
@@ -168,7 +167,9 @@ def _wall(
 
 def _missing(some: RunConfig, folder: Path) -> str:
     """The line on a data set that has not been made."""
-    script = f"python data_scripts/{some.dataset}.py --out {folder}"
+    script = f"python data_scripts/{some.dataset.removesuffix('_offcentre')}.py --out {folder}"
+    if some.dataset == "openkbp_offcentre":
+        script += " --offcentre"
     if some.dataset == "phantoms":
         script += f" --size {some.phantom_size} --cases {some.phantom_cases} --seed {some.phantom_seed}"
     cases, side = expected_patches(some)

@@ -20,7 +20,7 @@ from reproduction.config import SEED_AXIS
 from reproduction.scoring.scores import DIFFERENCES, OTHER_DIFFERENCES, SCORES, bootstrap_interval
 from reproduction.text import interval, short
 
-QUANTITIES = (*SCORES, "ceiling", "ceiling_mc", "volume_ratio", "threshold")
+QUANTITIES = (*SCORES, "ceiling", "ceiling_half", "ceiling_mc", "volume_ratio", "threshold")
 
 
 def seeds_of(cases: pd.DataFrame) -> list[int]:
@@ -83,6 +83,8 @@ def summarise(cases: pd.DataFrame) -> pd.DataFrame:
         where = f"{organ}, a = {a}, {method}"
         row: dict[str, Any] = {"organ": organ, "a": a, "method": method}
         for name in QUANTITIES:
+            if name not in cases:  # ceiling_half came later
+                continue
             values = _by_seed(group, name, seeds, where)
             row["n"] = len(values)
             row |= {"seeds": len(seeds)} if len(seeds) > 1 else {}

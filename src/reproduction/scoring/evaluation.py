@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from noisyseg.noise import GaussianDeformation
+from noisyseg.optimal import dice_threshold
 from reproduction.config import RunConfig
 from reproduction.data.cases import Case
 from reproduction.network.training import Trainer
-from reproduction.scoring.rules import GRID, dice_over_grid, fold_threshold, rankseg_version
-from reproduction.scoring.scores import ceiling, score_case
+from reproduction.scoring.rules import CONSTANTS, GRID, dice_over_grid, fold_threshold, rankseg_version
+from reproduction.scoring.scores import ceiling, score_case, score_mask
 
 CHUNK = 16  # maps in memory at a time
 
@@ -60,6 +61,7 @@ def score_cases(
         "rankseg": rankseg_version(),
     }
     noise = GaussianDeformation(config.a, config.b)
+    constant = constant_masks(trainer.labels[:, 0].numpy()) if config.loss == "ce" else {}
     rows = []
     for case, label, c in zip(cases, noisy, maps, strict=True):
         marginal = noise.marginal(case.label)
@@ -68,5 +70,29 @@ def score_cases(
         scored = score_case(
             c, config.loss, label, case.label, marginal, facts["threshold"], rankseg=facts["rankseg"] is not None
         )
+        scored += [score_mask(name, s, t, label, case.label, marginal) for name, (s, t) in constant.items()]
         rows += [{**point, **row, **bound} for row in scored]
     return rows, facts
+
+
+def constant_masks(labels: NDArray) -> dict[str, tuple[NDArray[np.bool_], float]]:
+    r"""Give the two masks that do not look at the image, with their thresholds: `CONSTANTS`.
+
+    .. math:: q = \frac{1}{N} \sum_i L_i
+
+    ``CONST(0)`` is {q >= 1/2}, ``CONST(*)`` is {q >= sup_s D_q(s) / 2}. Whatever a network scores above them it owes to
+    the image; below them, it has learnt less than where the organ lies.
+
+    Parameters
+    ----------
+    labels : array (cases, x, y, z) of 0 and 1
+        Noisy labels of the training cases.
+
+    Examples
+    --------
+    >>> masks = constant_masks(np.array([[1, 1, 0], [1, 0, 0], [1, 0, 0]]))
+    >>> {name: mask.tolist() for name, (mask, _) in masks.items()}
+    {'CONST(0)': [True, False, False], 'CONST(*)': [True, False, False]}
+    """
+    q = labels.mean(axis=0, dtype=np.float64)
+    return {name: (q >= t, t) for name, t in zip(CONSTANTS, (0.5, dice_threshold(q)), strict=True)}

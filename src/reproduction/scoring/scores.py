@@ -86,11 +86,6 @@ def score_case(
         raise ValueError(f"loss is {loss!r}; expected one of {', '.join(sorted(set(METHODS.values())))}")
     c = check_array("probabilities", probabilities)
     check_unit_block("probabilities", c, c.shape)
-    volumes = {
-        "volume_noisy": int(noisy.sum()),
-        "volume_clean": int(clean.sum()),
-        "volume_marginal": float(marginal.sum(dtype=np.float64)),
-    }
     rows = []
     for method, of_loss in {**METHODS, **OTHER_RULES}.items():
         if of_loss != loss or (method in RANK_SOLVERS and not rankseg):
@@ -102,18 +97,25 @@ def score_case(
             threshold = _threshold(method, c, noisy, fold_threshold)
             # A NumPy float64, not a Python float: the latter would be rounded to the map's float32 before comparing.
             mask = c >= np.float64(threshold)
-        rows.append(
-            {
-                "method": method,
-                "threshold": float(threshold),
-                "volume": int(mask.sum()),
-                **volumes,
-                "dice_noisy": dice(mask, noisy),
-                "dice_clean": dice(mask, clean),
-                "dice_marginal": dice(mask, marginal),
-            }
-        )
+        rows.append(score_mask(method, mask, threshold, noisy, clean, marginal))
     return rows
+
+
+def score_mask(
+    method: str, mask: NDArray, threshold: float, noisy: NDArray, clean: NDArray, marginal: NDArray
+) -> dict[str, Any]:
+    """Give the row of one mask: what `score_case` says of each."""
+    return {
+        "method": method,
+        "threshold": float(threshold),
+        "volume": int(mask.sum()),
+        "volume_noisy": int(noisy.sum()),
+        "volume_clean": int(clean.sum()),
+        "volume_marginal": float(marginal.sum(dtype=np.float64)),
+        "dice_noisy": dice(mask, noisy),
+        "dice_clean": dice(mask, clean),
+        "dice_marginal": dice(mask, marginal),
+    }
 
 
 def _threshold(method: str, c: NDArray, noisy: NDArray, fold_threshold: float) -> float:
@@ -131,21 +133,22 @@ def ceiling(label: NDArray, marginal: NDArray, noise: GaussianDeformation, seed:
 
     ``ceiling`` is sup_s D_m(s) = 2 t, in closed form (Theorem 1). ``ceiling_mc`` is the mean of D_L(s) over ``samples``
     noisy labels L for the s that attains it (NaN without samples): the two differ by the covariance term of the
-    identity E[D_L(s)] = D_m(s) - Cov(D_L(s), |L|) / (|s| + v) and by sampling error. Book: ``prop-ceiling`` in the
-    chapter "Optimal segmentations under noise".
+    identity E[D_L(s)] = D_m(s) - Cov(D_L(s), |L|) / (|s| + v) and by sampling error. ``ceiling_half`` is D_m of the
+    mask m >= 1/2: what a perfect network reaches at that threshold. Book: ``prop-ceiling`` in the chapter "Optimal
+    segmentations under noise".
 
     Examples
     --------
     >>> label = np.ones((4, 4, 4), np.uint8)
     >>> ceiling(label, label, GaussianDeformation(0.0), seed=1, samples=2)
-    {'ceiling': 1.0, 'ceiling_mc': 1.0}
+    {'ceiling': 1.0, 'ceiling_half': 1.0, 'ceiling_mc': 1.0}
     """
     threshold = dice_threshold(marginal)
     mask = marginal >= threshold
     # a = 0 has one label only, the clean one.
     draws = noise.sample(label, rng=seed, size=samples) if np.any(noise.a) else np.asarray(label)[None]
     mean = float(np.mean([dice(mask, draw) for draw in draws])) if len(draws) else math.nan
-    return {"ceiling": 2 * threshold, "ceiling_mc": mean}
+    return {"ceiling": 2 * threshold, "ceiling_half": dice(marginal >= 0.5, marginal), "ceiling_mc": mean}
 
 
 def bootstrap_interval(values: ArrayLike, seed: int = 0, resamples: int = 10_000) -> tuple[float, float, float]:

@@ -21,14 +21,16 @@ from tqdm import tqdm
 
 from reproduction.data.cases import FOLDS, Case, CaseSet, read_case, write_case, write_manifest
 from reproduction.data.openkbp.patients import AIR_HU, ORGANS, Patient, read_patient
-from reproduction.data.openkbp.sources import COMMIT, URL, Source
+from reproduction.data.openkbp.sources import COMMIT, URL, Folder, Repository, open_source
 from reproduction.data.patches import PatchGrid
 from reproduction.paths import read_json, write_json
 
 FILLED = 0.8  # share of the voxels around an organ in a slice that must not be blank
 CELLS, CELL_MM = 48, 4.0
 SHIFT = 0.25  # of the patch's side: the largest displacement of the set that is off centre
+SHIFTS = {"openkbp": 0.0, "openkbp_offcentre": SHIFT}
 SEED = 1  # of the displacements
+LARGEST_MM2 = {"cord": 1000.0}  # mean section that an outline may have: two of the cords take in half of the neck
 
 
 def blank_slices(mask: NDArray[np.bool_], filled: NDArray[np.bool_]) -> tuple[int, int]:
@@ -85,8 +87,8 @@ def cut(patient: Patient, organ: str, cells: int, cell_mm: float, shift: float =
     Raises
     ------
     ValueError
-        If the organ is missing, empty, in a single slice, among blank voxels (`blank_slices`), or too small for the
-        cells: why the case is left out.
+        If the organ is missing, empty, in a single slice, larger than it can be (`LARGEST_MM2`), among blank voxels
+        (`blank_slices`), or too small for the cells: why the case is left out.
     """
     if organ not in patient.organs:
         raise ValueError("not outlined")
@@ -96,6 +98,9 @@ def cut(patient: Patient, organ: str, cells: int, cell_mm: float, shift: float =
     blank, held = blank_slices(mask, patient.filled)
     if held < 2:
         raise ValueError("the outline is in one slice only")
+    section_mm2 = mask.sum() * patient.spacing_mm[0] * patient.spacing_mm[1] / held
+    if section_mm2 > LARGEST_MM2.get(organ, np.inf):
+        raise ValueError(f"sections of {section_mm2:.0f} mm2 on average: the outline is not of this organ")
     if blank:
         raise ValueError(f"blank around the organ in {blank} of {held} slices")
     grid = PatchGrid.around(mask, patient.spacing_mm, cells, cell_mm)
@@ -109,7 +114,7 @@ def cut(patient: Patient, organ: str, cells: int, cell_mm: float, shift: float =
 
 def make_openkbp(
     folder: str | os.PathLike[str],
-    source: Source,
+    source: Folder | Repository | str | os.PathLike[str] | None = None,
     shift: float = 0.0,
     cells: int = CELLS,
     cell_mm: float = CELL_MM,
@@ -123,7 +128,7 @@ def make_openkbp(
     folder
         Where the patches go, such as ``data/openkbp``.
     source
-        `reproduction.data.openkbp.sources.open_source` makes one.
+        A local copy of the repository or of its ``provided-data``; None reads the public repository.
     shift, cells, cell_mm
         See `cut`.
     workers
@@ -134,8 +139,8 @@ def make_openkbp(
     Returns
     -------
     CaseSet
-        The finished set. Its manifest says, organ by organ, which patient was left out and why. Folds are by patient,
-        the same for all organs.
+        The finished set; a second call returns it at once. Its manifest says, organ by organ, which patient was left
+        out and why. Folds are by patient, the same for all organs.
 
     Raises
     ------
@@ -147,6 +152,15 @@ def make_openkbp(
     folder = Path(folder)
     rule: dict[str, Any] = {"shape": [cells] * 3, "spacing_mm": [cell_mm] * 3, "fill": AIR_HU, "filled": FILLED}
     rule |= {"shift": shift, "seed": SEED} if shift else {}
+    rule |= {"largest_section_mm2": LARGEST_MM2}
+    if (folder / "manifest.json").is_file():
+        finished = CaseSet(folder)
+        reasons = [why for organ in finished.manifest["source"]["left_out"].values() for why in organ.values()]
+        damaged = any(why.startswith("damaged") for why in reasons)
+        if finished.manifest["patch"] == rule and not finished.missing() and not damaged:
+            return finished
+    if not isinstance(source, Folder | Repository):
+        source = open_source(folder, source)
     about = {
         **{"name": "OpenKBP", "url": URL, "commit": COMMIT, "licence": "MIT", "read_from": source.kind},
         **{"citation": "Babier et al. 2021, Medical Physics 48", "patients": len(source.patients)},

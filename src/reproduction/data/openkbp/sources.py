@@ -10,9 +10,7 @@ import hashlib
 import json
 import os
 import threading
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -27,24 +25,6 @@ TREE_URL = f"https://api.github.com/repos/ababier/open-kbp/git/trees/{COMMIT}?re
 PATIENTS = 340
 ROOT = "provided-data"
 PARTS = ("train-pats", "validation-pats", "test-pats")
-
-
-class Source(Protocol):
-    """The patients that there are, and their files."""
-
-    @property
-    def kind(self) -> str:
-        """``folder`` or ``repository``."""
-        ...
-
-    @property
-    def patients(self) -> Sequence[str]:
-        """Their ids, ``pt_N``, by number."""
-        ...
-
-    def read(self, patient: str, file: str) -> bytes | None:
-        """Content of a file such as ``ct.csv``, plain or gzipped; None where a patient has none of that name."""
-        ...
 
 
 def _number(patient: str) -> tuple[int, str]:
@@ -68,7 +48,7 @@ class Folder:
         self.patients = sorted(self._places, key=_number)
 
     def read(self, patient: str, file: str) -> bytes | None:
-        """See `Source`."""
+        """Content of a file such as ``ct.csv``, as it is stored; None where a patient has none of that name."""
         for path in (self._places[patient] / file, self._places[patient] / f"{file}.gz"):
             if path.is_file():
                 return path.read_bytes()
@@ -107,7 +87,7 @@ class Repository:
             raise ValueError(f"{listing} lists {len(self.patients)} patients; expected {patients}; delete it")
 
     def read(self, patient: str, file: str) -> bytes | None:
-        """See `Source`.
+        """Content of a file such as ``ct.csv``; None where a patient has none of that name.
 
         Raises
         ------
@@ -142,6 +122,6 @@ class Repository:
         raise ConnectionError(f"{url}: {self._limits.attempts} attempts broke off, the last with: {failed}")
 
 
-def open_source(folder: str | os.PathLike[str], source: str | os.PathLike[str] | None) -> Source:
+def open_source(folder: str | os.PathLike[str], source: str | os.PathLike[str] | None) -> Folder | Repository:
     """Open a local copy, or the public repository if ``source`` is None (its list of files is kept in ``folder``)."""
     return Folder(Path(source)) if source is not None else Repository(Path(folder) / "patients" / "files.json")
