@@ -442,6 +442,7 @@ def test_the_script(root, tmp_path, files, whole):
     done = script(root, "--out", tmp_path / "a", "--source", source, "--cases", 5)
     assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
     assert "totalsegmentator.py: source" in done.stderr and "found 9 subjects" in done.stderr
+    assert not (tmp_path / "a").exists(), "a folder is of a version once a source of that version was found"
     done = script(root, "--out", tmp_path / "a", "--source", source, "--cases", 5, "--partial", "--workers", 1)
     assert done.returncode == 0, done.stderr
     assert f"a: 5 kidney, 5 aorta, 5 oesophagus, SHA-256 {whole.digest[:12]}" in done.stdout and done.stderr == ""
