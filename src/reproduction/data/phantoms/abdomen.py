@@ -64,7 +64,7 @@ class Kidney:
         canvas.paint(capsule, FAT)
         body.ribs(normal(rng, -5, 12))
         body.spine(normal(rng, 23, 1.5), normal(rng, 17, 1), normal(rng, 37, 2))
-        psoas = through([(-1, 21), (0, 14), (1, 5)], 0, 90)
+        psoas = through([(-1, 21), (0, 14), (1, 5)], 0, 90)(canvas.heights)
         for side in (-1, 1):
             canvas.paint(canvas.tube(side * (36 - 0.05 * canvas.heights), -8, psoas, psoas), hu["muscle"])
             canvas.paint(canvas.tube(side * 62, -44, 19, 9, (-np.inf, 50.0), angle=side * -0.4), hu["muscle"])

@@ -8,7 +8,7 @@ y to the front, z to the head.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,8 +20,8 @@ Volume = NDArray[np.float32]
 Block = tuple[slice, slice, slice]
 #: one number an axis, in mm
 Point = Sequence[float] | NDArray[np.float64]
-#: a number, one number for each of the canvas's heights, or a function of the heights z in mm
-AlongZ = float | NDArray[np.float64] | Callable[[NDArray[np.float64]], NDArray[np.float64]]
+#: a number, or one for each of the canvas's heights
+AlongZ = float | NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Canvas:
         step = field_mm / size
         offsets = (np.arange(size) + 0.5) * step - field_mm / 2
         self.axes = [(float(c) + offsets).astype(np.float32) for c in centre_mm]
-        self.heights = self.axes[2].astype(float)
+        self.heights = self.axes[2].astype(float)  # what curves along z are functions of
         self.grid = _open_grid(self.axes)
         self.hu: Volume = np.full((size, size, size), fill_hu, np.float32)
 
@@ -78,14 +78,12 @@ class Canvas:
         `bumps` = (amplitude, phase x, phase y, phase z) moulds the surface with waves.
         """
         amplitude, *phases = (float(v) for v in bumps)
-        reach = [float(s) * (1 + 2 * abs(amplitude)) for s in semi_mm]
-        block, grid = self.block(
-            [c - r for c, r in zip(centre_mm, reach, strict=True)],
-            [c + r for c, r in zip(centre_mm, reach, strict=True)],
-        )
+        centre, semi = np.asarray(centre_mm, float), np.asarray(semi_mm, float)
+        reach = semi * (1 + 2 * abs(amplitude))
+        block, grid = self.block(centre - reach, centre + reach)
         q = []
-        for g, c, s, p in zip(grid, centre_mm, semi_mm, phases, strict=True):
-            u = (g - float(c)) / float(s)
+        for distance, s, p in zip(_from(centre, grid), semi.tolist(), phases, strict=True):
+            u = distance / s
             q.append(u**2 + amplitude * np.sin(np.float32(4.5) * u + p))
         # every term is a function of one coordinate: only the last sum costs a pass over the block
         return Region(block, (q[0] + q[1]) + q[2] <= 1, grid)
@@ -98,10 +96,10 @@ class Canvas:
         Returned with the local coordinates (u + bend w^2, v, w) over the semi-axes, whose squares add up to 1 on the
         surface. The bending is a shear, so the volume is that of the ellipsoid.
         """
-        semi = np.asarray(semi_mm, float)
+        centre, semi = np.asarray(centre_mm, float), np.asarray(semi_mm, float)
         reach = np.sqrt((frame**2 * semi[:, None] ** 2).sum(axis=0)) + bend * semi[2] ** 2
-        block, grid = self.block(np.asarray(centre_mm) - reach, np.asarray(centre_mm) + reach)
-        d = [g - float(c) for g, c in zip(grid, centre_mm, strict=True)]
+        block, grid = self.block(centre - reach, centre + reach)
+        d = _from(centre, grid)
         u, v, w = ((float(r[0]) * d[0] + float(r[1]) * d[1]) + float(r[2]) * d[2] for r in frame)
         local = [
             c.astype(np.float32) for c in ((u + bend * w**2) / float(semi[0]), v / float(semi[1]), w / float(semi[2]))
@@ -123,23 +121,22 @@ class Canvas:
         angle: float = 0.0,
     ) -> Region:
         """Ellipses with semi-axes (rx, ry), turned by `angle` (radians), stacked along z between `z_mm`."""
-        z, curves = self.heights, (x_mm, y_mm, rx_mm, ry_mm)
-        cx, cy, rx, ry = (np.broadcast_to(f(z) if callable(f) else f, z.shape) for f in curves)
+        cx, cy, rx, ry = (np.broadcast_to(f, self.heights.shape) for f in (x_mm, y_mm, rx_mm, ry_mm))
         r = float(np.maximum(rx, ry).max())
         block, grid = self.block((cx.min() - r, cy.min() - r, z_mm[0]), (cx.max() + r, cy.max() + r, z_mm[1]))
         x, y, _ = grid
         cx, cy, rx, ry = (f[block[2]].astype(np.float32) for f in (cx, cy, rx, ry))
+        u, v = x - cx, y - cy
         if angle:
             c, s = float(np.cos(angle)), float(np.sin(angle))
-            u, v = c * (x - cx) + s * (y - cy), c * (y - cy) - s * (x - cx)
-            return Region(block, (u / rx) ** 2 + (v / ry) ** 2 <= 1, grid)
-        return Region(block, ((x - cx) / rx) ** 2 + ((y - cy) / ry) ** 2 <= 1, grid)
+            u, v = c * u + s * v, c * v - s * u
+        return Region(block, (u / rx) ** 2 + (v / ry) ** 2 <= 1, grid)
 
     def capsule(self, start_mm: Point, end_mm: Point, radius_mm: float) -> Region:
         """Points at most `radius_mm` from the segment between two points."""
         p, q = np.asarray(start_mm, float), np.asarray(end_mm, float)
         block, grid = self.block(np.minimum(p, q) - radius_mm, np.maximum(p, q) + radius_mm)
-        d = [g - float(o) for g, o in zip(grid, p, strict=True)]
+        d = _from(p, grid)
         line = [float(e) for e in q - p]
         t = (d[0] * line[0] + d[1] * line[1] + d[2] * line[2]) / max(sum(e * e for e in line), 1e-9)
         t = np.clip(t, 0, 1)
@@ -150,6 +147,11 @@ class Canvas:
 def _open_grid(axes: Sequence[Volume]) -> Sequence[Volume]:
     """Coordinates x (n,1,1), y (1,n,1), z (1,1,n), in mm."""
     return np.meshgrid(*axes, indexing="ij", sparse=True)
+
+
+def _from(point: NDArray[np.float64], grid: Sequence[Volume]) -> list[Volume]:
+    """Coordinates of an open grid, counted from a point; Python's numbers leave them float32."""
+    return [axis - c for axis, c in zip(grid, point.tolist(), strict=True)]
 
 
 def block_mean(volume: Volume, factor: int) -> Volume:

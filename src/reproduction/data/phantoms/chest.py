@@ -72,8 +72,9 @@ class ChestTube:
         hu = body.hu
         _chest(body, self)
         top, bottom = self.hiatus + 1.22 * self.reach, self.hiatus - 0.16 * self.reach
-        aorta = canvas.tube(*self.aorta(canvas.heights), self.radius, self.radius, (-np.inf, top))
-        gullet = canvas.tube(*self.gullet(canvas.heights), self.wide, self.flat, (bottom, np.inf))
+        z = canvas.heights
+        aorta = canvas.tube(*self.aorta(z), self.radius(z), self.radius(z), (-np.inf, top))
+        gullet = canvas.tube(*self.gullet(z), self.wide(z), self.flat(z), (bottom, np.inf))
         canvas.paint(gullet, hu["oesophagus"])
         for z in self.hiatus + self.reach * rng.uniform(-0.1, 1.5, 3):  # pockets of air in a lumen that is else closed
             x, y = point(self.gullet, z)
@@ -114,14 +115,18 @@ def _chest(body: Body, tube: ChestTube) -> None:
             hu["vein"] - 30,
         )
     # mediastinal fat, then what lies in it
-    canvas.paint(canvas.tube(-3.0, 42.0, through([(0, 34), (0.4, 30), (1, 34), (1.4, 38)], zd, reach), 66.0), -85.0)
+    half_width = through([(0, 34), (0.4, 30), (1, 34), (1.4, 38)], zd, reach)(canvas.heights)
+    canvas.paint(canvas.tube(-3.0, 42.0, half_width, 66.0), -85.0)
     heart_z = height(normal(rng, 0.33, 0.04))
     bumps = (0.04, *rng.uniform(0, 2 * np.pi, 3))
     canvas.paint(canvas.ellipsoid((-22, 84, heart_z), (68, 44, 58), bumps), -80.0)
     canvas.paint(canvas.ellipsoid((-22, 85, heart_z), (63, 40, 54), bumps), hu["myocardium"])
-    canvas.paint(canvas.ellipsoid((18, 84, heart_z + 6), (26, 26, 38)), hu["vein"])  # right atrium
-    canvas.paint(canvas.ellipsoid((-12, 106, heart_z - 8), (36, 15, 34)), hu["vein"])  # right ventricle
-    canvas.paint(canvas.ellipsoid((-46, 78, heart_z - 6), (24, 21, 34)), hu["heart"])  # left ventricle
+    for centre, semi, tissue in (
+        ((18, 84, heart_z + 6), (26, 26, 38), "vein"),  # right atrium
+        ((-12, 106, heart_z - 8), (36, 15, 34), "vein"),  # right ventricle
+        ((-46, 78, heart_z - 6), (24, 21, 34), "heart"),  # left ventricle
+    ):
+        canvas.paint(canvas.ellipsoid(centre, semi), hu[tissue])
     atrium_y = normal(rng, 57, 2)
     canvas.paint(canvas.ellipsoid((-2, atrium_y, height(0.62)), (35, 21, 28), bumps), hu["heart"])
     for side in (-1, 1):
@@ -129,16 +134,20 @@ def _chest(body: Body, tube: ChestTube) -> None:
             canvas.paint(
                 canvas.capsule((side * 28, 54, height(0.62)), (side * 58, 36, height(0.62 + rise)), 5.5), hu["heart"]
             )
-    canvas.paint(canvas.capsule((-20, 80, height(0.7)), (-22, 62, height(0.92)), 13), hu["vein"])
-    canvas.paint(canvas.capsule((-22, 62, height(0.92)), (44, 44, height(0.84)), 10), hu["vein"])
-    canvas.paint(canvas.capsule((-22, 62, height(0.92)), (-52, 34, height(0.9)), 9), hu["vein"])
-    canvas.paint(canvas.capsule((6, 84, height(0.6)), (18, 74, height(1.15)), 15), hu["artery"])  # ascending aorta
-    arch = point(tube.aorta, height(1.2))
-    canvas.paint(canvas.capsule((18, 74, height(1.15)), (-12, 55, height(1.26)), 14), hu["artery"])
-    canvas.paint(canvas.capsule((-12, 55, height(1.26)), (*arch, height(1.15)), 12.5), hu["artery"])
-    for px, py, r in ((14, 60, 6), (-6, 52, 4), (-22, 38, 5)):
-        canvas.paint(canvas.capsule((px, py, height(1.2)), (px * 1.3, py, height(2.2)), r), hu["artery"])
-    canvas.paint(canvas.capsule((28, 66, height(0.6)), (24, 66, height(2)), 9), hu["vein"])  # superior vena cava
+    trunk, ascending, top = (-22, 62, height(0.92)), (18, 74, height(1.15)), (-12, 55, height(1.26))
+    for start, end, radius, tissue in (
+        ((-20, 80, height(0.7)), trunk, 13, "vein"),  # pulmonary trunk and arteries
+        (trunk, (44, 44, height(0.84)), 10, "vein"),
+        (trunk, (-52, 34, height(0.9)), 9, "vein"),
+        ((6, 84, height(0.6)), ascending, 15, "artery"),  # ascending aorta, arch and what leaves it
+        (ascending, top, 14, "artery"),
+        (top, (*point(tube.aorta, height(1.2)), height(1.15)), 12.5, "artery"),
+        ((14, 60, height(1.2)), (14 * 1.3, 60, height(2.2)), 6, "artery"),
+        ((-6, 52, height(1.2)), (-6 * 1.3, 52, height(2.2)), 4, "artery"),
+        ((-22, 38, height(1.2)), (-22 * 1.3, 38, height(2.2)), 5, "artery"),
+        ((28, 66, height(0.6)), (24, 66, height(2)), 9, "vein"),  # superior vena cava
+    ):
+        canvas.paint(canvas.capsule(start, end, radius), hu[tissue])
     _below(body, tube)
     body.spine(normal(rng, 18, 1.2), normal(rng, 15, 0.8), normal(rng, 28, 2))
     body.ribs(zd - 80)
@@ -186,10 +195,10 @@ def _below(body: Body, tube: ChestTube) -> None:
         body.bowel((40 * x, 84 + 10 * y, zd - 130 + 30 * z), 13)
     x, y = tube.aorta(canvas.heights)
     for side in (-1, 1):
-        crus_x = through([(-0.9, side * 26), (0, side * 15), (0.12, side * 6)], zd, tube.reach)
-        crus = canvas.tube(x * 0.6 + crus_x(canvas.heights), y - 4, 4.5, 11, (zd - 110, zd + 8))
+        apart = through([(-0.9, side * 26), (0, side * 15), (0.12, side * 6)], zd, tube.reach)(canvas.heights)
+        crus = canvas.tube(x * 0.6 + apart, y - 4, 4.5, 11, (zd - 110, zd + 8))
         canvas.paint(crus, hu["muscle"])
-    psoas = through([(-1.2, 18), (-0.35, 4)], zd, tube.reach)
+    psoas = through([(-1.2, 18), (-0.35, 4)], zd, tube.reach)(canvas.heights)
     for side in (-1, 1):
         canvas.paint(canvas.tube(side * 32, -6, psoas, psoas, (-np.inf, zd - 45)), hu["muscle"])
     for drop, size in ((24, 4.0), (38, 4.0)):
