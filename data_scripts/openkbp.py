@@ -2,7 +2,8 @@
 
     python data_scripts/openkbp.py                    # from the public repository, file by file (about 1,700 files)
     python data_scripts/openkbp.py --source DIR       # from a local copy, its files plain or gzipped
-    python data_scripts/openkbp.py --offcentre        # the organ anywhere in the patch: data/openkbp_offcentre
+    python data_scripts/openkbp.py --set openkbp_offcentre  # the organ anywhere in the patch
+    python data_scripts/openkbp.py --set openkbp_blank      # images that say where the CT is blank, and nothing else
     python data_scripts/openkbp.py --figure views.png # draws three views of one case of each organ
 
 Nothing but the patches is stored. Run it again at any time, also after a kill: patients that are done are not read
@@ -12,22 +13,22 @@ again. Everything it does is in reproduction.data.openkbp.
 import argparse
 import sys
 
-from reproduction.data.openkbp.patches import SHIFT, make_openkbp
+from reproduction.data.openkbp.patches import SETS, make_openkbp
 
 
 def main() -> int:
     """Parse the command line and make the data set, or the figure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("--out", help="folder of the patches (data/openkbp, or data/openkbp_offcentre)")
+    add("--set", choices=SETS, default="openkbp", help="which data set (%(default)s)")
+    add("--out", help="folder of the patches (data/<set>)")
     add("--source", help="local copy of the repository, or of its provided-data, instead of the public address")
-    add("--offcentre", action="store_true", help="displace each patch, by up to a quarter of its side")
     add("--workers", type=int, default=4, help="patients worked on at a time (%(default)s)")
     add("--figure", metavar="FILE", help="draw one case of each organ into this file")
     arguments = parser.parse_args()
-    out = arguments.out or ("data/openkbp_offcentre" if arguments.offcentre else "data/openkbp")
+    out = arguments.out or f"data/{arguments.set}"
     try:
-        made = make_openkbp(out, arguments.source, SHIFT if arguments.offcentre else 0.0, workers=arguments.workers)
+        made = make_openkbp(out, arguments.source, arguments.set, workers=arguments.workers)
         if arguments.figure:
             from reproduction.figures.views import plot_cases
 

@@ -65,7 +65,7 @@ class RunConfig(BaseModel):
     fold: NonNegativeInt
     model: Literal["unet"]
     # data: cases, phantom_* describe the phantom set; *_cases limit a fold's cases (0: all)
-    dataset: Literal["hippocampus", "phantoms", "totalsegmentator", "openkbp", "openkbp_offcentre"]
+    dataset: Literal["hippocampus", "phantoms", "totalsegmentator", "openkbp", "openkbp_offcentre", "openkbp_blank"]
     phantom_size: NonNegativeInt
     phantom_cases: NonNegativeInt
     phantom_seed: NonNegativeInt

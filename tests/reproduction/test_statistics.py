@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reproduction.runs.statistics import QUANTITIES, empty_trainings, paired_differences, seeds_of, summarise
-from reproduction.scoring.rules import METHODS, OTHER_RULES
+from reproduction.scoring.rules import CONSTANTS, METHODS, OTHER_RULES
 from reproduction.scoring.scores import OTHER_DIFFERENCES, bootstrap_interval
 
 MAIN = ("CE(0)", "SD(0)", "CE(*)")
@@ -166,7 +166,7 @@ def test_other_rules_are_summarised_and_compared():
 
 
 def test_the_pairs_are_of_known_methods():
-    assert {method for pair in OTHER_DIFFERENCES for method in pair} <= {*METHODS, *OTHER_RULES}
+    assert {method for pair in OTHER_DIFFERENCES for method in pair} <= {*METHODS, *OTHER_RULES, *CONSTANTS}
     assert {method for pair in OTHER_DIFFERENCES for method in pair} >= set(OTHER_RULES), "none is left uncompared"
 
 

@@ -69,7 +69,7 @@ class Item:
 def _data(p: Protocol) -> str:
     c = p.config
     known = {"hippocampus": "real MRI, hippocampus", "phantoms": f"phantoms, {c['phantom_cases']} an organ"}
-    known |= dict.fromkeys(("openkbp", "openkbp_offcentre"), "CT, OpenKBP")
+    known |= dict.fromkeys(("openkbp", "openkbp_offcentre"), "CT, OpenKBP") | {"openkbp_blank": "blank or not, OpenKBP"}
     version = f" {p.data_version}" if p.data_version else ""
     return known.get(c["dataset"]) or str(c["dataset"]).replace("totalsegmentator", f"CT, TotalSegmentator{version}")
 

@@ -77,7 +77,7 @@ def expected_patches(config: RunConfig) -> tuple[int, int]:
     known = {
         "totalsegmentator": (patches.CASES, cutting.CELLS),
         "hippocampus": (hippocampus.CASES, hippocampus.SIDE // 2),
-        **dict.fromkeys(openkbp.SHIFTS, (sources.PATIENTS, openkbp.CELLS)),
+        **dict.fromkeys(openkbp.SETS, (sources.PATIENTS, openkbp.CELLS)),
     }
     return known.get(config.dataset, (config.phantom_cases, config.phantom_size))
 

@@ -56,8 +56,8 @@ def prepare_data(
             sets[config.data_folder] = made
         elif config.dataset == "hippocampus":
             sets[config.data_folder] = hippocampus.make_hippocampus(folder, source)
-        elif config.dataset in openkbp.SHIFTS:
-            sets[config.data_folder] = openkbp.make_openkbp(folder, source, openkbp.SHIFTS[config.dataset])
+        elif config.dataset in openkbp.SETS:
+            sets[config.data_folder] = openkbp.make_openkbp(folder, source, config.dataset)
         else:
             numbers = (config.phantom_size, config.phantom_cases, config.phantom_seed)
             sets[config.data_folder] = phantom_set.make_phantoms(folder, *numbers)

@@ -167,9 +167,9 @@ def _wall(
 
 def _missing(some: RunConfig, folder: Path) -> str:
     """The line on a data set that has not been made."""
-    script = f"python data_scripts/{some.dataset.removesuffix('_offcentre')}.py --out {folder}"
-    if some.dataset == "openkbp_offcentre":
-        script += " --offcentre"
+    script = f"python data_scripts/{some.dataset.partition('_')[0]}.py --out {folder}"
+    if some.dataset.startswith("openkbp"):
+        script += f" --set {some.dataset}"
     if some.dataset == "phantoms":
         script += f" --size {some.phantom_size} --cases {some.phantom_cases} --seed {some.phantom_seed}"
     cases, side = expected_patches(some)

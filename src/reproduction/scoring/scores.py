@@ -27,6 +27,9 @@ OTHER_DIFFERENCES = (
     ("CE(rank)", "CE(*)"),
     ("CE(rank BA)", "CE(*)"),
     ("CE(oracle)", "CE(*)"),
+    ("CE(*)", "CONST(*)"),
+    ("SD(0)", "CONST(*)"),
+    ("CONST(*)", "CONST(0)"),
 )
 SCORES = ("dice_noisy", "dice_clean", "dice_marginal")
 

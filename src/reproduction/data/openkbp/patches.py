@@ -28,7 +28,12 @@ from reproduction.paths import read_json, write_json
 FILLED = 0.8  # share of the voxels around an organ in a slice that must not be blank
 CELLS, CELL_MM = 48, 4.0
 SHIFT = 0.25  # of the patch's side: the largest displacement of the set that is off centre
-SHIFTS = {"openkbp": 0.0, "openkbp_offcentre": SHIFT}
+#: Data set to what is special about it: displaced patches; or images that say blank or not, and nothing else.
+SETS: dict[str, dict[str, Any]] = {
+    "openkbp": {"shift": 0.0, "blank_only": False},
+    "openkbp_offcentre": {"shift": SHIFT, "blank_only": False},
+    "openkbp_blank": {"shift": 0.0, "blank_only": True},
+}
 SEED = 1  # of the displacements
 LARGEST_MM2 = {"cord": 1000.0}  # mean section that an outline may have: two of the cords take in half of the neck
 
@@ -70,7 +75,15 @@ def displaced(grid: PatchGrid, mask: NDArray[np.bool_], shift: float, rng: np.ra
     return PatchGrid((corner[0], corner[1], corner[2]), grid.spacing_mm, grid.cells, grid.cell_mm)
 
 
-def cut(patient: Patient, organ: str, cells: int, cell_mm: float, shift: float = 0.0, seed: int = SEED) -> Case:
+def cut(
+    patient: Patient,
+    organ: str,
+    cells: int,
+    cell_mm: float,
+    shift: float = 0.0,
+    blank_only: bool = False,
+    seed: int = SEED,
+) -> Case:
     """Cut the patch of one organ: ``cells``^3 cells of ``cell_mm``, centred on its centre of mass or displaced.
 
     Parameters
@@ -81,6 +94,9 @@ def cut(patient: Patient, organ: str, cells: int, cell_mm: float, shift: float =
         Number and size of the cells.
     shift
         Largest displacement, see `displaced`; 0 for none.
+    blank_only
+        The image is 1 where the CT is filled and 0 where it is blank: what a network makes of that shows whether the
+        label can still be read off it.
     seed
         Seed of the displacement, together with the patient's id.
 
@@ -109,13 +125,14 @@ def cut(patient: Patient, organ: str, cells: int, cell_mm: float, shift: float =
     label = grid.label(mask)
     if not label.any():
         raise ValueError(f"nothing is left of the organ on cells of {cell_mm:g} mm")
-    return Case(patient.id, grid.image(patient.hu, AIR_HU), label, np.full(3, cell_mm))
+    volume, fill = (patient.filled.astype(np.float32), 0.0) if blank_only else (patient.hu, AIR_HU)
+    return Case(patient.id, grid.image(volume, fill), label, np.full(3, cell_mm))
 
 
 def make_openkbp(
     folder: str | os.PathLike[str],
     source: Folder | Repository | str | os.PathLike[str] | None = None,
-    shift: float = 0.0,
+    dataset: str = "openkbp",
     cells: int = CELLS,
     cell_mm: float = CELL_MM,
     workers: int = 4,
@@ -129,7 +146,9 @@ def make_openkbp(
         Where the patches go, such as ``data/openkbp``.
     source
         A local copy of the repository or of its ``provided-data``; None reads the public repository.
-    shift, cells, cell_mm
+    dataset
+        Which of the `SETS`.
+    cells, cell_mm
         See `cut`.
     workers
         Patients worked on at a time.
@@ -151,8 +170,7 @@ def make_openkbp(
     """
     folder = Path(folder)
     rule: dict[str, Any] = {"shape": [cells] * 3, "spacing_mm": [cell_mm] * 3, "fill": AIR_HU, "filled": FILLED}
-    rule |= {"shift": shift, "seed": SEED} if shift else {}
-    rule |= {"largest_section_mm2": LARGEST_MM2}
+    rule |= {"largest_section_mm2": LARGEST_MM2, **SETS[dataset], "seed": SEED}
     if (folder / "manifest.json").is_file():
         finished = CaseSet(folder)
         reasons = [why for organ in finished.manifest["source"]["left_out"].values() for why in organ.values()]
@@ -186,7 +204,7 @@ def make_openkbp(
         else:
             for organ in ORGANS:
                 try:
-                    case = cut(read, organ, cells, cell_mm, shift)
+                    case = cut(read, organ, cells, cell_mm, **SETS[dataset])
                 except ValueError as error:
                     found[organ] = str(error)
                 else:
@@ -211,8 +229,7 @@ def make_openkbp(
     usable = {patient for organ in entries.values() for patient in organ}
     if len(usable) < FOLDS:
         raise ValueError(f"the source has {len(usable)} usable patients; expected at least {FOLDS}, one for each fold")
-    name = "openkbp_offcentre" if shift else "openkbp"
-    return write_manifest(folder, name, entries, {**about, "left_out": left_out}, rule, person=str)
+    return write_manifest(folder, dataset, entries, {**about, "left_out": left_out}, rule, person=str)
 
 
 def _is_there(path: Path, entry: dict[str, Any] | str) -> bool:
