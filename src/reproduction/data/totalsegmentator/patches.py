@@ -13,6 +13,7 @@ import dataclasses
 import os
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path
 
 from tqdm import tqdm
@@ -114,14 +115,12 @@ def make_totalsegmentator(
         with tqdm.external_write_mode():  # not into the progress bar
             report(line)
 
-    subjects = open_source(folder / "selection", source, version, ORGANS.values(), partial, limits, say)
-    write_json(folder / "selection" / "version.json", {"version": version.name})
-    try:
+    keep = folder / "selection"
+    with closing(open_source(keep, source, version, ORGANS.values(), partial, limits, say)) as subjects:
+        write_json(keep / "version.json", {"version": version.name})
         cutting = Cutting(folder, subjects, ORGANS, criteria, cases, workers, say)
         cutting.read_masks()
         cutting.read_cts(partial)
-    finally:
-        subjects.close()
     about = {
         "name": "TotalSegmentator",
         "version": version.name,
@@ -158,20 +157,18 @@ def examples(
     OSError
         If ``source`` cannot be read.
     """
-    folder, cases = Path(folder), {}
-    for organ in ORGANS:
-        if paths := sorted((folder / organ).glob("*.npz")):
-            cases[organ] = read_case(paths[0])
-    if source is not None and len(cases) < len(ORGANS):
-        with tempfile.TemporaryDirectory() as keep:
-            known = version_of(folder, version)
-            subjects = open_source(Path(keep), source, known, ORGANS.values(), partial=True, limits=limits)
-            try:
-                for organ in ORGANS:
-                    if organ not in cases and (found := _example(subjects, organ, report)) is not None:
-                        cases[organ] = found
-            finally:
-                subjects.close()
+    folder = Path(folder)
+    cases = {organ: read_case(paths[0]) for organ in ORGANS if (paths := sorted((folder / organ).glob("*.npz")))}
+    missing = [organ for organ in ORGANS if organ not in cases]
+    if source is not None and missing:
+        known = version_of(folder, version)
+        with (
+            tempfile.TemporaryDirectory() as keep,
+            closing(open_source(Path(keep), source, known, ORGANS.values(), partial=True, limits=limits)) as subjects,
+        ):
+            for organ in missing:
+                if found := _example(subjects, organ, report):
+                    cases[organ] = found
     if not cases:
         raise ValueError(
             f"{folder} holds no case of {', '.join(ORGANS)}" + ("" if source else ", and no source is given")
