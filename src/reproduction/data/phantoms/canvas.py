@@ -61,6 +61,12 @@ class Canvas:
         ]
         return (cuts[0], cuts[1], cuts[2]), _open_grid([a[c] for a, c in zip(self.axes, cuts, strict=True)])
 
+    def _around(self, centre_mm: Point, reach_mm: Point) -> tuple[Block, Sequence[Volume], list[Volume]]:
+        """Return the block around a point, its open grid, and that counted from the point, still float32."""
+        centre, reach = np.asarray(centre_mm, float), np.asarray(reach_mm)
+        block, grid = self.block(centre - reach, centre + reach)
+        return block, grid, [axis - c for axis, c in zip(grid, centre.tolist(), strict=True)]
+
     def paint(self, region: Region, hu: float, over: float | None = None) -> None:
         """Set the voxels of a region to `hu`; only those that are `over` now, if that is given."""
         view = self.hu[region.block]
@@ -78,12 +84,11 @@ class Canvas:
         `bumps` = (amplitude, phase x, phase y, phase z) moulds the surface with waves.
         """
         amplitude, *phases = (float(v) for v in bumps)
-        centre, semi = np.asarray(centre_mm, float), np.asarray(semi_mm, float)
-        reach = semi * (1 + 2 * abs(amplitude))
-        block, grid = self.block(centre - reach, centre + reach)
+        semi = np.asarray(semi_mm, float)
+        block, grid, distances = self._around(centre_mm, semi * (1 + 2 * abs(amplitude)))
         q = []
-        for distance, s, p in zip(_from(centre, grid), semi.tolist(), phases, strict=True):
-            u = distance / s
+        for d, s, p in zip(distances, semi.tolist(), phases, strict=True):
+            u = d / s
             q.append(u**2 + amplitude * np.sin(np.float32(4.5) * u + p))
         # every term is a function of one coordinate: only the last sum costs a pass over the block
         return Region(block, (q[0] + q[1]) + q[2] <= 1, grid)
@@ -96,10 +101,9 @@ class Canvas:
         Returned with the local coordinates (u + bend w^2, v, w) over the semi-axes, whose squares add up to 1 on the
         surface. The bending is a shear, so the volume is that of the ellipsoid.
         """
-        centre, semi = np.asarray(centre_mm, float), np.asarray(semi_mm, float)
+        semi = np.asarray(semi_mm, float)
         reach = np.sqrt((frame**2 * semi[:, None] ** 2).sum(axis=0)) + bend * semi[2] ** 2
-        block, grid = self.block(centre - reach, centre + reach)
-        d = _from(centre, grid)
+        block, grid, d = self._around(centre_mm, reach)
         u, v, w = ((float(r[0]) * d[0] + float(r[1]) * d[1]) + float(r[2]) * d[2] for r in frame)
         local = [
             c.astype(np.float32) for c in ((u + bend * w**2) / float(semi[0]), v / float(semi[1]), w / float(semi[2]))
@@ -136,7 +140,7 @@ class Canvas:
         """Points at most `radius_mm` from the segment between two points."""
         p, q = np.asarray(start_mm, float), np.asarray(end_mm, float)
         block, grid = self.block(np.minimum(p, q) - radius_mm, np.maximum(p, q) + radius_mm)
-        d = _from(p, grid)
+        d = [axis - float(start) for axis, start in zip(grid, p, strict=True)]
         line = [float(e) for e in q - p]
         t = (d[0] * line[0] + d[1] * line[1] + d[2] * line[2]) / max(sum(e * e for e in line), 1e-9)
         t = np.clip(t, 0, 1)
@@ -147,11 +151,6 @@ class Canvas:
 def _open_grid(axes: Sequence[Volume]) -> Sequence[Volume]:
     """Coordinates x (n,1,1), y (1,n,1), z (1,1,n), in mm."""
     return np.meshgrid(*axes, indexing="ij", sparse=True)
-
-
-def _from(point: NDArray[np.float64], grid: Sequence[Volume]) -> list[Volume]:
-    """Coordinates of an open grid, counted from a point; Python's numbers leave them float32."""
-    return [axis - c for axis, c in zip(grid, point.tolist(), strict=True)]
 
 
 def block_mean(volume: Volume, factor: int) -> Volume:

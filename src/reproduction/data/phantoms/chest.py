@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from reproduction.data.phantoms.body import FAT, LUNG, Body, at, normal, through, wander
+from reproduction.data.phantoms.body import FAT, LUNG, Body, Curve, at, normal, through, wander
 from reproduction.data.phantoms.canvas import Canvas, Mask
 
 Centre = Callable[[NDArray[np.float64]], tuple[NDArray[np.float64], NDArray[np.float64]]]
@@ -17,31 +17,38 @@ class ChestTube:
     """The descending aorta or the oesophagus, in a chest that ends at the diaphragm somewhere in the field of view."""
 
     def __init__(self, rng: np.random.Generator, organ: str, field_mm: float) -> None:
-        """Draw level, size and course. Heights are t = (z - hiatus) / (carina - hiatus)."""
+        """Draw level, size and course."""
         self.organ, self.field_mm = organ, field_mm
         self.hiatus = float(rng.uniform(-55, 35) if organ == "aorta" else rng.uniform(-106, -84))
         self.reach = normal(rng, 138, 8)
         right, front = normal(rng, 0, 3), normal(rng, 0, 2)
         radius = normal(rng, 12.0, 1.3)
         bend_x, bend_y = wander(rng, 2.5), wander(rng, 1.5)
-        taper = [(-1.0, 0.85), (0.0, 0.97), (1.0, 1.05)]
-        self.radius = through([(t, radius * f) for t, f in taper], self.hiatus, self.reach)
+        self.radius = self.along([(-1.0, radius * 0.85), (0.0, radius * 0.97), (1.0, radius * 1.05)])
         gap = radius + 15.5
-        self._aorta_x = through([(-0.8, -10 + right), (0, -12 + right), (0.5, -22 + right), (1, -27 + right)],
-                                self.hiatus, self.reach, bend_x)  # fmt: skip
-        self._aorta_y = through([(-0.8, gap + 5), (0, gap + 1), (0.5, gap - 9 + front), (1, gap - 13 + front)],
-                                self.hiatus, self.reach, bend_y)  # fmt: skip
+        knots = [(-0.8, -10 + right), (0, -12 + right), (0.5, -22 + right), (1, -27 + right)]
+        self._aorta_x = self.along(knots, bend_x)
+        knots = [(-0.8, gap + 5), (0, gap + 1), (0.5, gap - 9 + front), (1, gap - 13 + front)]
+        self._aorta_y = self.along(knots, bend_y)
         wide, flat = normal(rng, 10.2, 0.9), normal(rng, 7.2, 0.7)
         pulse = wander(rng, 0.06)
         self.wide = lambda z: wide * (1 + pulse(z))
         self.flat = lambda z: flat * (1 - pulse(z))
         side = normal(rng, 0, 2)
         bend_x, bend_y = wander(rng, 1.6), wander(rng, 1.0)
-        self._x = through([(-0.2, -24), (0, -14 + side), (0.3, -3 + side), (0.7, -1 + side), (1, -4 + side), (1.4, -5)],
-                          self.hiatus, self.reach, bend_x)  # fmt: skip
-        self._y = through([(-0.2, 66), (0, 2 * radius + 27), (0.3, 32), (0.7, 26.5), (1, 25.5), (1.4, 24.5)],
-                          self.hiatus, self.reach, bend_y)  # fmt: skip
+        knots = [(-0.2, -24), (0, -14 + side), (0.3, -3 + side), (0.7, -1 + side), (1, -4 + side), (1.4, -5)]
+        self._x = self.along(knots, bend_x)
+        knots = [(-0.2, 66), (0, 2 * radius + 27), (0.3, 32), (0.7, 26.5), (1, 25.5), (1.4, 24.5)]
+        self._y = self.along(knots, bend_y)
         self.plane_mm = float(rng.uniform(0.5, 2.0))  # fat between the oesophagus and the aorta
+
+    def height(self, t: float) -> float:
+        """Height in mm: the hiatus is at t = 0, the carina at t = 1."""
+        return self.hiatus + t * self.reach
+
+    def along(self, knots: list[tuple[float, float]], deviation: Curve | None = None) -> Curve:
+        """A smooth curve through (t, value)."""
+        return through(knots, self.hiatus, self.reach, deviation)
 
     def aorta(self, z: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Centre (x, y) of the aorta at heights z."""
@@ -71,10 +78,9 @@ class ChestTube:
         body = Body(canvas, rng, LUNG)
         hu = body.hu
         _chest(body, self)
-        top, bottom = self.hiatus + 1.22 * self.reach, self.hiatus - 0.16 * self.reach
         z = canvas.heights
-        aorta = canvas.tube(*self.aorta(z), self.radius(z), self.radius(z), (-np.inf, top))
-        gullet = canvas.tube(*self.gullet(z), self.wide(z), self.flat(z), (bottom, np.inf))
+        aorta = canvas.tube(*self.aorta(z), self.radius(z), self.radius(z), (-np.inf, self.height(1.22)))
+        gullet = canvas.tube(*self.gullet(z), self.wide(z), self.flat(z), (self.height(-0.16), np.inf))
         canvas.paint(gullet, hu["oesophagus"])
         for z in self.hiatus + self.reach * rng.uniform(-0.1, 1.5, 3):  # pockets of air in a lumen that is else closed
             x, y = point(self.gullet, z)
@@ -99,11 +105,7 @@ def point(centre: Centre, z: float) -> tuple[float, float]:
 def _chest(body: Body, tube: ChestTube) -> None:
     """Lungs with vessels, mediastinum, heart, airways, great vessels; below the diaphragm liver, spleen and stomach."""
     canvas, rng, hu = body.canvas, body.rng, body.hu
-    zd, reach = tube.hiatus, tube.reach
-
-    def height(t: float) -> float:
-        return zd + t * reach
-
+    height = tube.height
     # lung vessels, from the hila outwards
     for k in range(120):
         side = 1 if k % 2 else -1
@@ -115,7 +117,7 @@ def _chest(body: Body, tube: ChestTube) -> None:
             hu["vein"] - 30,
         )
     # mediastinal fat, then what lies in it
-    half_width = through([(0, 34), (0.4, 30), (1, 34), (1.4, 38)], zd, reach)(canvas.heights)
+    half_width = tube.along([(0, 34), (0.4, 30), (1, 34), (1.4, 38)])(canvas.heights)
     canvas.paint(canvas.tube(-3.0, 42.0, half_width, 66.0), -85.0)
     heart_z = height(normal(rng, 0.33, 0.04))
     bumps = (0.04, *rng.uniform(0, 2 * np.pi, 3))
@@ -150,7 +152,7 @@ def _chest(body: Body, tube: ChestTube) -> None:
         canvas.paint(canvas.capsule(start, end, radius), hu[tissue])
     _below(body, tube)
     body.spine(normal(rng, 18, 1.2), normal(rng, 15, 0.8), normal(rng, 28, 2))
-    body.ribs(zd - 80)
+    body.ribs(tube.hiatus - 80)
     canvas.paint(canvas.capsule((9, 19, height(-0.3)), (8, 18, height(1.1)), 3.5), hu["vein"])  # azygos
     # airways: wall, then air
     x, y = point(tube.gullet, height(1.05))
@@ -195,10 +197,10 @@ def _below(body: Body, tube: ChestTube) -> None:
         body.bowel((40 * x, 84 + 10 * y, zd - 130 + 30 * z), 13)
     x, y = tube.aorta(canvas.heights)
     for side in (-1, 1):
-        apart = through([(-0.9, side * 26), (0, side * 15), (0.12, side * 6)], zd, tube.reach)(canvas.heights)
+        apart = tube.along([(-0.9, side * 26), (0, side * 15), (0.12, side * 6)])(canvas.heights)
         crus = canvas.tube(x * 0.6 + apart, y - 4, 4.5, 11, (zd - 110, zd + 8))
         canvas.paint(crus, hu["muscle"])
-    psoas = through([(-1.2, 18), (-0.35, 4)], zd, tube.reach)(canvas.heights)
+    psoas = tube.along([(-1.2, 18), (-0.35, 4)])(canvas.heights)
     for side in (-1, 1):
         canvas.paint(canvas.tube(side * 32, -6, psoas, psoas, (-np.inf, zd - 45)), hu["muscle"])
     for drop, size in ((24, 4.0), (38, 4.0)):
