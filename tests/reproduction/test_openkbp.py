@@ -31,7 +31,7 @@ def sparse(volume: np.ndarray, mask: bool = False) -> bytes:
 
 
 def patient_files(shift: int = 0, blank: int = 0, wide: bool = False) -> dict[str, bytes]:
-    """A body of 40 x 50 x 40 voxels of 4 mm, an organ of 7 x 8 x 20 in it; `blank` of its slices have nothing around it."""
+    """A body of 40 x 50 x 40 voxels of 4 mm, an organ of 7 x 8 x 20 in it; `blank` slices have no surroundings."""
     ct, organ = np.zeros(SHAPE), np.zeros(SHAPE, bool)
     ct[40:80, 40:90, 40:80] = 1024 + 40
     organ[50 + shift : 57 + shift + 9 * wide, 60:68, 50:70] = True

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from scipy.stats import bootstrap, norm
+from scipy.stats import norm
 
 from noisyseg import GaussianDeformation, dice
-from reproduction.scoring.scores import bootstrap_interval, ceiling, score_case
+from reproduction.scoring.scores import ceiling, score_case
 
 
 def line(*values: float) -> np.ndarray:
@@ -203,79 +203,3 @@ def test_ceiling_and_its_estimate_differ_by_the_covariance_term():
     assert covariance / (s.sum() + volumes.mean()) > 0.01, "the term matters here"
     terms = scores - found["ceiling"] + (scores - scores.mean()) * (volumes - volumes.mean()) / (s.sum() + m.sum())
     assert abs(terms.mean()) < 5 * terms.std() / math.sqrt(count)
-
-
-# ---- bootstrap intervals ----
-
-
-def test_the_interval_is_scipys():
-    values = np.random.default_rng(1).beta(5, 2, size=30)
-    mean, low, high = bootstrap_interval(values, seed=7, resamples=2000)
-    reference = bootstrap((values,), np.mean, n_resamples=2000, method="BCa", rng=np.random.default_rng(7))
-    assert mean == values.mean()
-    assert (low, high) == pytest.approx(tuple(reference.confidence_interval), abs=1e-12)
-
-
-def test_the_interval_of_normal_values_is_that_of_the_textbook():
-    values = norm.ppf((np.arange(200) + 0.5) / 200)
-    mean, low, high = bootstrap_interval(values)
-    half = 1.96 * values.std() / math.sqrt(200)
-    assert mean == pytest.approx(0, abs=1e-12)
-    assert (low, high) == (pytest.approx(-half, rel=0.05), pytest.approx(half, rel=0.05))
-
-
-@pytest.mark.parametrize(
-    "values",
-    [[0.3], [0.3, 0.3], [0.0] * 7, [0.1 + 0.2, 0.3], [1.0] * 6 + [np.nextafter(1, 0)], [1e-300, 0.0]],
-    ids=repr,
-)
-def test_equal_values_have_an_interval_of_no_length(values):
-    mean, low, high = bootstrap_interval(values)
-    assert mean == low == high == np.mean(values)
-
-
-def test_the_interval_is_reproducible_and_the_order_of_resampling_is_the_seeds():
-    values = np.random.default_rng(2).random(12)
-    assert bootstrap_interval(values) == bootstrap_interval(values) == bootstrap_interval(list(values), seed=0)
-    assert bootstrap_interval(values, seed=1)[1:] != bootstrap_interval(values, seed=2)[1:]
-
-
-@settings(max_examples=40)
-@given(st.lists(st.integers(0, 1000), min_size=2, max_size=9))
-def test_the_interval_lies_around_the_mean_and_within_the_values(numbers):
-    values = np.array(numbers) / 1000
-    mean, low, high = bootstrap_interval(values, resamples=999)
-    slack = 1e-12  # a mean of equal numbers is rounded
-    assert values.min() - slack <= low <= mean <= high <= values.max() + slack
-    assert low < high or np.ptp(values) == 0
-
-
-@pytest.mark.parametrize(("scale", "shift"), [(0.25, 0.0), (8.0, -3.0), (1.0, 0.7), (100.0, 10.0)])
-def test_the_interval_follows_scale_and_shift(scale, shift):
-    values = np.random.default_rng(5).beta(3, 2, size=40)
-    plain = np.array(bootstrap_interval(values))
-    moved = np.array(bootstrap_interval(scale * values + shift))
-    np.testing.assert_allclose(moved, scale * plain + shift, atol=1e-4 * scale, rtol=0)
-
-
-def test_the_interval_of_mirrored_values_is_the_mirrored_interval():
-    values = np.random.default_rng(6).beta(6, 2, size=60)
-    mean, low, high = bootstrap_interval(values)
-    assert bootstrap_interval(-values) == pytest.approx((-mean, -high, -low), abs=2e-3 * (high - low) + 1e-4)
-    assert mean - low > high - mean, "bias-corrected: the tail is on the left"
-
-
-def test_the_interval_covers():
-    """Of 200 samples of 25 skewed values, about 95 % of the intervals hold the true mean."""
-    rng = np.random.default_rng(0)
-    hits = 0
-    for _ in range(200):
-        _, low, high = bootstrap_interval(rng.beta(4, 2, size=25), resamples=400)
-        hits += low <= 4 / 6 <= high
-    assert 175 <= hits <= 199
-
-
-@pytest.mark.parametrize("values", [[], [0.1, np.nan], [np.inf, 0.0], [[0.1, 0.2]], 0.5], ids=repr)
-def test_values_that_have_no_interval(values):
-    with pytest.raises(ValueError, match=r"values have shape \(.*\); expected one axis of at least one finite number"):
-        bootstrap_interval(values)

@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reproduction.runs.statistics import QUANTITIES, empty_trainings, paired_differences, seeds_of, summarise
+from reproduction.scoring.inference import estimate
 from reproduction.scoring.rules import CONSTANTS, METHODS, OTHER_RULES
-from reproduction.scoring.scores import OTHER_DIFFERENCES, bootstrap_interval
+from reproduction.scoring.scores import OTHER_DIFFERENCES
 
 MAIN = ("CE(0)", "SD(0)", "CE(*)")
 
@@ -47,7 +48,8 @@ def test_a_case_counts_once_with_its_mean_over_the_seeds():
     summary = summarise(two_seeds()).set_index("method")
     assert summary["n"].tolist() == [2, 2, 2] and summary["seeds"].tolist() == [2, 2, 2]
     assert summary.loc["CE(0)", "dice_noisy"] == pytest.approx((0.55 + 0.73) / 2)
-    expected = bootstrap_interval([(0.50 + 0.60) / 2, (0.70 + 0.76) / 2])
+    mean = estimate([(0.50 + 0.60) / 2, (0.70 + 0.76) / 2])
+    expected = (mean.mean, *mean.interval)
     assert summary.loc["CE(0)", ["dice_noisy", "dice_noisy_lo", "dice_noisy_hi"]].tolist() == list(expected)
     # Means of the two trainings: .60 and .68. With n - 1 their standard deviation is .08 / sqrt(2).
     assert summary.loc["CE(0)", "dice_noisy_seed_sd"] == pytest.approx(0.08 / math.sqrt(2))
@@ -71,7 +73,7 @@ def test_differences_pair_the_networks_of_one_seed():
     found = paired_differences(two_seeds()).query("score == 'dice_noisy'").set_index("difference")
     gain = found.loc["CE(*)-CE(0)"]
     assert gain["mean"] == pytest.approx((0.10 + 0.00 + 0.20 + 0.04) / 4) and (gain["n"], gain["seeds"]) == (2, 2)
-    assert (gain["lo"], gain["hi"]) == pytest.approx(bootstrap_interval([0.05, 0.12])[1:], abs=1e-12)
+    assert (gain["lo"], gain["hi"]) == pytest.approx(estimate([0.05, 0.12]).interval, abs=1e-12)
     assert gain["seed_sd"] == pytest.approx((0.15 - 0.02) / math.sqrt(2)), "the mean gains are .15 and .02"
     # Alike with each seed: no spread, although each method's own spread is .08 / sqrt(2).
     assert found.loc["SD(0)-CE(0)", "seed_sd"] == 0.0
@@ -108,7 +110,7 @@ def test_a_shift_of_a_whole_training_is_seen_in_the_spread_and_not_in_the_interv
     shifted = base.assign(dice_noisy=base["dice_noisy"] + np.where(base["training_seed"] == 1, first, second))
     cell = summarise(shifted).iloc[0]
     assert cell["dice_noisy_seed_sd"] == pytest.approx(abs(first - second) / math.sqrt(2), abs=1e-12)
-    assert cell["dice_noisy_hi"] - cell["dice_noisy_lo"] == pytest.approx(0.2, abs=1e-6)
+    assert cell["dice_noisy_hi"] - cell["dice_noisy_lo"] == pytest.approx(0.2 * 12.7062, rel=1e-5)  # t of one degree
 
 
 @pytest.mark.parametrize(
@@ -198,7 +200,8 @@ def test_trainings_whose_masks_are_all_empty_are_said_with_the_mean_of_the_other
     expected = "Kidney, a = .02, CE(0): in 1 of 4 trainings (seed 2, fold 0: 2 cases) every mask is empty"
     (sentence,) = empty_trainings(pd.DataFrame([*full, *cell]))
     # w and x keep their first training; y has .6 and .8, and counts once.
-    mean, low, high = bootstrap_interval([0.5, 0.7, 0.7])
+    found = estimate([0.5, 0.7, 0.7], ["w", "x", "y"], [0, 0, 1])
+    mean, (low, high) = found.mean, found.interval
     assert sentence.startswith(expected + "; the mean of the others is ")
     end = f"{mean:.3f} [{low:.3f}, {high:.3f}], and CE(*), the same maps at the Dice threshold, has 0.250 there."
     assert sentence.endswith(end.replace("0.", "."))

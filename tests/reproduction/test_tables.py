@@ -22,8 +22,8 @@ from reproduction.runs.tables import (
     summarise,
     write_results,
 )
+from reproduction.scoring.inference import estimate
 from reproduction.scoring.rules import METHODS
-from reproduction.scoring.scores import bootstrap_interval
 
 COLUMNS = (
     "organ,a,fold,case,method,threshold,volume,volume_noisy,volume_clean,volume_marginal,"
@@ -72,7 +72,7 @@ def test_summary_of_two_cases():
     np.testing.assert_allclose(summary["threshold"], [0.50, 0.35, 0.50])
     # The mean of the ratios 4/8 and 2/8, and so on; not the ratio of the means.
     np.testing.assert_allclose(summary["volume_ratio"], [0.375, 0.75, 1.0])
-    low, high = bootstrap_interval([0.60, 0.74])[1:]
+    low, high = estimate([0.60, 0.74]).interval
     assert summary.loc[1, "dice_noisy_lo"] == low and summary.loc[1, "dice_noisy_hi"] == high
     assert summary.loc[0, ["ceiling", "ceiling_lo", "ceiling_hi"]].tolist() == [0.9] * 3
 
@@ -93,7 +93,20 @@ def test_groups_keep_their_order_and_do_not_mix():
 
 def test_paired_differences_of_two_cases():
     found = paired_differences(two_cases())
-    assert found.columns.tolist() == ["organ", "a", "difference", "score", "n", "mean", "lo", "hi"]
+    assert found.columns.tolist() == [
+        "organ",
+        "a",
+        "difference",
+        "score",
+        "n",
+        "mean",
+        "lo",
+        "hi",
+        "se_persons",
+        "df_persons",
+        "se_folds",
+        "df_folds",
+    ]
     table = found.pivot(index="difference", columns="score", values="mean")
     for score in ("dice_noisy", "dice_clean", "dice_marginal"):
         assert table.loc["CE(*)-CE(0)", score] == pytest.approx((0.10 + 0.04) / 2)
@@ -102,7 +115,7 @@ def test_paired_differences_of_two_cases():
     assert found["n"].tolist() == [2] * 9
     first = found.iloc[0]
     assert (first["difference"], first["score"]) == ("CE(*)-CE(0)", "dice_noisy")
-    assert (first["lo"], first["hi"]) == pytest.approx(bootstrap_interval([0.10, 0.04])[1:], abs=1e-12)
+    assert (first["lo"], first["hi"]) == pytest.approx(estimate([0.10, 0.04]).interval, abs=1e-12)
 
 
 def test_differences_are_paired_by_case_and_not_by_row():
@@ -452,7 +465,9 @@ def test_tables_are_readable_text(project, results):
         .splitlines()[0]
         .startswith("organ,a,method,n,dice_noisy,dice_noisy_lo,dice_noisy_hi,dice_clean,")
     )
-    assert (folder / "differences.csv").read_text().splitlines()[0] == "organ,a,difference,score,n,mean,lo,hi"
+    assert (folder / "differences.csv").read_text().splitlines()[0] == (
+        "organ,a,difference,score,n,mean,lo,hi,se_persons,df_persons,se_folds,df_folds"
+    )
     assert (folder / "history.csv").read_text().splitlines()[1] == "kidney,0.02,ce,0,0,0.5,0,0.001"
 
 

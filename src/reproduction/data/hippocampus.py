@@ -33,7 +33,7 @@ ORGAN = "hippocampus"
 
 
 def person(name: str) -> str:
-    """Give the person that a case is of.
+    """Give the person that a case is of; a name that does not end in a number is a person of its own.
 
     Examples
     --------
@@ -41,9 +41,7 @@ def person(name: str) -> str:
     ('person_002', 'person_002', 'person_003')
     """
     number = name.rpartition("_")[2]
-    if not number.isdigit():
-        raise ValueError(f"case {name}: expected a name that ends in a number, as hippocampus_001")
-    return f"person_{(int(number) + 1) // 2:03d}"
+    return f"person_{(int(number) + 1) // 2:03d}" if number.isdigit() else name
 
 
 def _members_of_folder(source: Path) -> dict[str, Callable[[], bytes]]:

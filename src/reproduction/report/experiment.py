@@ -8,8 +8,9 @@ from typing import Any
 import pandas as pd
 
 from reproduction.report.verdicts import Row, outcome, pick
+from reproduction.runs.statistics import mean_over
 from reproduction.scoring.rules import METHODS
-from reproduction.scoring.scores import DIFFERENCES, bootstrap_interval
+from reproduction.scoring.scores import DIFFERENCES
 from reproduction.text import interval, short
 
 ABSENT = "—"
@@ -97,8 +98,9 @@ def gap_rows(cases: pd.DataFrame) -> list[list[str]]:
         row = [organ, short(a, 2), short(one["ceiling"].mean()), short(one["ceiling_mc"].mean())]
         for method in METHODS:
             r = group[group["method"] == method]
-            gap: Any = (r["ceiling"] - r["dice_noisy"]).groupby(r["case"], sort=False).mean()  # over training seeds
-            row.append(interval(*bootstrap_interval(gap)) if len(gap) else ABSENT)
+            gap: Any = (r["ceiling"] - r["dice_noisy"]).groupby(r["case"]).mean()  # over training seeds
+            found = mean_over(r, gap.to_numpy()) if len(gap) else None
+            row.append(ABSENT if found is None else interval(found.mean, *found.interval))
         rows.append(row)
     return rows
 

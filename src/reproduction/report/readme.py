@@ -35,8 +35,9 @@ def readme_text(text: str, results: Results) -> str:
         by = f"networks that did not see it (mean over {seeds} training seeds)"
     caption = (
         f"Mean Dice against the noisy label over {cases} cases, each scored by the {by}, and the ceiling: the highest "
-        f"mean that any method can reach, up to a small covariance term; preset `{PRESET}`, 95 % bootstrap intervals, "
-        f"from [results/{PRESET}](results/{PRESET}/provenance.json) (commit {short_commits(commit)})."
+        f"mean that any method can reach, up to a small covariance term; preset `{PRESET}`, 95 % intervals over "
+        f"persons and folds, from [results/{PRESET}](results/{PRESET}/provenance.json) "
+        f"(commit {short_commits(commit)})."
     )
     caption = " ".join([caption, *empty_trainings(results.cases)])
     # Outside a formula GitHub shows the star of CE(*) as it is.

@@ -1,15 +1,16 @@
 """Means, intervals and paired differences over cases, and their spread over training seeds.
 
-Intervals are over cases. Where cells were trained with several seeds, the scores of a case are averaged over the seeds
-first, so an interval says what other cases would have given, for the mean of the trainings that there are. What
-another training would have given is shown beside it: the standard deviation over seeds of the cell's mean
-(``<x>_seed_sd``, with the number of ``seeds``; tables of a single seed lack these columns). Book chapter *The
-experiment*.
+Intervals are those of :mod:`reproduction.scoring.inference`: cases of one person, and all cases of a fold, are taken
+together. Where cells were trained with several seeds, the scores of a case are averaged over the seeds first. What
+another seed would have given is also said: the standard deviation over seeds of the cell's mean (``<x>_seed_sd``, with
+the number of ``seeds``; tables of a single seed lack these columns). Book chapter *The experiment*.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Mapping
 from typing import Any, cast
 
 import numpy as np
@@ -17,9 +18,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from reproduction.config import SEED_AXIS
-from reproduction.scoring.scores import DIFFERENCES, OTHER_DIFFERENCES, SCORES, bootstrap_interval
+from reproduction.scoring.inference import Estimate, estimate
+from reproduction.scoring.scores import DIFFERENCES, OTHER_DIFFERENCES, SCORES
 from reproduction.text import interval, short
 
+ERRORS = ("se_persons", "df_persons", "se_folds", "df_folds")
 QUANTITIES = (*SCORES, "ceiling", "ceiling_half", "ceiling_mc", "volume_ratio", "threshold")
 
 
@@ -34,10 +37,16 @@ def seeds_of(cases: pd.DataFrame) -> list[int]:
     return sorted(cases[SEED_AXIS].unique().tolist()) if SEED_AXIS in cases else []
 
 
+def mean_over(rows: pd.DataFrame, values: NDArray[np.float64]) -> Estimate:
+    """Estimate the mean of ``values``, one a case in the order of the cases' names; ``rows`` say person and fold."""
+    one = rows.drop_duplicates("case").sort_values("case")
+    return estimate(values, one["person" if "person" in one else "case"].to_numpy(), one["fold"].to_numpy())
+
+
 def _by_seed(rows: pd.DataFrame, name: str, seeds: list[int], where: str) -> NDArray[np.float64]:
-    """Values (cases, seeds) of one column of one cell and method; with several seeds, each case must have them all."""
+    """Values (cases, seeds) of one column of one cell and method, by name of the case; each must have all seeds."""
+    rows = rows.sort_values(["case", SEED_AXIS] if len(seeds) > 1 else "case")
     if len(seeds) > 1:
-        rows = rows.sort_values(["case", SEED_AXIS])
         twice = rows.loc[rows.duplicated(["case", SEED_AXIS]), ["case", SEED_AXIS]].to_numpy()
         if len(twice):
             raise ValueError(f"{where}: {twice[0][0]} was scored twice with seed {twice[0][1]}")
@@ -52,7 +61,7 @@ def _seed_sd(values: NDArray[np.float64]) -> float:
 
 
 def summarise(cases: pd.DataFrame) -> pd.DataFrame:
-    """Mean over cases, with 95 % bootstrap interval, of every quantity for each organ, a and method.
+    """Mean over cases, with 95 % interval, of every quantity for each organ, a and method.
 
     ``volume_ratio`` is the volume of the mask over the expected volume of the label, sum(m). Runs without samples for
     the ceiling (``ceiling_samples: 0``) have no ``ceiling_mc``: it stays NaN. With several training seeds (a column
@@ -66,7 +75,7 @@ def summarise(cases: pd.DataFrame) -> pd.DataFrame:
 
     Examples
     --------
-    >>> row = {"organ": "o", "a": 0.0, "case": "x", "method": "CE(0)", "threshold": 0.5}
+    >>> row = {"organ": "o", "a": 0.0, "fold": 0, "case": "x", "method": "CE(0)", "threshold": 0.5}
     >>> row |= {"volume": 2, "volume_marginal": 4.0}
     >>> row |= dict.fromkeys(("dice_noisy", "dice_clean", "dice_marginal", "ceiling", "ceiling_mc"), 1.0)
     >>> summarise(pd.DataFrame([row])).loc[0, ["n", "dice_noisy", "volume_ratio"]].tolist()
@@ -88,20 +97,24 @@ def summarise(cases: pd.DataFrame) -> pd.DataFrame:
             values = _by_seed(group, name, seeds, where)
             row["n"] = len(values)
             row |= {"seeds": len(seeds)} if len(seeds) > 1 else {}
-            interval = (math.nan,) * 3
+            found = (math.nan,) * 3
             if name != "ceiling_mc" or not np.isnan(values).all():
                 try:
-                    interval = bootstrap_interval(values.mean(axis=1))
+                    mean = mean_over(group, values.mean(axis=1))
                 except ValueError as error:
                     raise ValueError(f"{where}, {name}: {error}") from error
-            row[name], row[f"{name}_lo"], row[f"{name}_hi"] = interval
+                found = (mean.mean, *mean.interval)
+            row[name], row[f"{name}_lo"], row[f"{name}_hi"] = found
             row |= {f"{name}_seed_sd": _seed_sd(values)} if len(seeds) > 1 else {}
         rows.append(row)
     return pd.DataFrame(rows)
 
 
 def paired_differences(cases: pd.DataFrame) -> pd.DataFrame:
-    """Mean paired difference over cases, with 95 % bootstrap interval, for each organ, a, pair of methods and score.
+    """Mean paired difference over cases, with 95 % interval, for each organ, a, pair of methods and score.
+
+    ``ERRORS`` are the standard errors and their degrees of freedom (NaN for the folds where one was run), from which
+    :func:`estimate_of` makes the estimate again, with its tests.
 
     The pairs are ``DIFFERENCES`` and ``OTHER_DIFFERENCES`` (:mod:`reproduction.scoring.scores`) of which both methods
     were scored: a preset may have one loss, and a run may lack ``rankseg``. With several training seeds, networks of
@@ -132,13 +145,40 @@ def paired_differences(cases: pd.DataFrame) -> pd.DataFrame:
             for score in SCORES:
                 left, right = (_by_seed(part, score, seeds, where) for part in both)
                 gains = left - right
-                mean, low, high = bootstrap_interval(gains.mean(axis=1))
+                found = mean_over(both[0], gains.mean(axis=1))
+                low, high = found.interval
                 name = f"{first}-{second}"
                 rows.append({"organ": organ, "a": a, "difference": name, "score": score, "n": len(gains)})
-                rows[-1].update(mean=mean, lo=low, hi=high)
+                rows[-1].update(mean=found.mean, lo=low, hi=high)
+                errors = (*found.errors, (math.nan, math.nan))[:2]
+                rows[-1].update(zip(ERRORS, itertools.chain(*errors), strict=True))
                 rows[-1].update({"seeds": len(seeds), "seed_sd": _seed_sd(gains)} if len(seeds) > 1 else {})
-    columns = ["organ", "a", "difference", "score", "n", "mean", "lo", "hi"]  # also where there is no pair
+    columns = [
+        "organ",
+        "a",
+        "difference",
+        "score",
+        "n",
+        "mean",
+        "lo",
+        "hi",
+        "p",
+        "p_alike",
+    ]  # also where there is no pair
     return pd.DataFrame(rows, columns=[*columns, "seeds", "seed_sd"] if len(seeds) > 1 else columns)
+
+
+def estimate_of(row: Mapping[str, Any]) -> Estimate:
+    """Make the estimate of a row of :func:`paired_differences` again.
+
+    Examples
+    --------
+    >>> row = {"mean": 0.01, "se_persons": 0.002, "df_persons": 99, "se_folds": math.nan, "df_folds": math.nan}
+    >>> estimate_of(row).errors
+    ((0.002, 99),)
+    """
+    errors = [(float(row[f"se_{group}"]), row[f"df_{group}"]) for group in ("persons", "folds")]
+    return Estimate(float(row["mean"]), tuple((error, int(df)) for error, df in errors if not math.isnan(error)))
 
 
 def empty_trainings(cases: pd.DataFrame) -> list[str]:
@@ -189,7 +229,8 @@ def empty_trainings(cases: pd.DataFrame) -> list[str]:
         rest = "there is no other"
         if len(others):
             means = cast(pd.Series, others.groupby("case")["dice_noisy"].mean()).to_numpy()
-            rest = f"the mean of the others is {interval(*bootstrap_interval(means))}"
+            mean = mean_over(others, means)
+            rest = f"the mean of the others is {interval(mean.mean, *mean.interval)}"
         same: Any = cases[(cases["organ"] == organ) & (cases["a"] == a) & (cases["method"] == "CE(*)")]
         same = same[same.set_index(axes).index.isin(empty.index)]
         if method == "CE(0)" and len(same):

@@ -18,6 +18,7 @@ from typing import Any
 import pandas as pd
 
 from reproduction.config import SEED_AXIS, Preset, RunConfig, is_done
+from reproduction.data import hippocampus
 from reproduction.paths import atomic_write, read_json, write_json
 from reproduction.runs.statistics import QUANTITIES as QUANTITIES
 from reproduction.runs.statistics import paired_differences as paired_differences
@@ -42,7 +43,7 @@ def collect_cases(preset: Preset, configs: Sequence[RunConfig], runs: str | os.P
     """Put the scores of finished runs together, sorted by organ, a, fold, case, method and seed.
 
     A method is in the table for every organ and a whose runs all have it (runs may lack the package ``rankseg``). There
-    is a column ``training_seed`` where the preset has more than one.
+    is a column ``training_seed`` where the preset has more than one, and ``person`` where a person may have two cases.
 
     Parameters
     ----------
@@ -80,6 +81,10 @@ def collect_cases(preset: Preset, configs: Sequence[RunConfig], runs: str | os.P
         return column.map(ranks[str(column.name)]) if column.name in ranks else column
 
     cases = pd.concat(parts, ignore_index=True)
+    if configs[0].dataset == "hippocampus":
+        person = cases["case"].map(hippocampus.person)
+        if (person != cases["case"]).any():
+            cases.insert(list(cases.columns).index("case") + 1, "person", person)
     order = ["organ", "a", "fold", "case", "method", *([SEED_AXIS] if SEED_AXIS in cases else [])]
     return cases.sort_values(order, key=key, ignore_index=True)
 

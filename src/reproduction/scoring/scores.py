@@ -1,4 +1,4 @@
-"""Scores of one case under every thresholding rule, its ceiling, bootstrap intervals (book chapter *The experiment*).
+"""Scores of one case under every thresholding rule, and its ceiling (book chapter *The experiment*).
 
 The rules themselves are in ``reproduction.scoring.rules``.
 """
@@ -9,7 +9,7 @@ import math
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from noisyseg._core.arrays import check_array, check_unit_block
 from noisyseg.metrics import dice
@@ -152,49 +152,3 @@ def ceiling(label: NDArray, marginal: NDArray, noise: GaussianDeformation, seed:
     draws = noise.sample(label, rng=seed, size=samples) if np.any(noise.a) else np.asarray(label)[None]
     mean = float(np.mean([dice(mask, draw) for draw in draws])) if len(draws) else math.nan
     return {"ceiling": 2 * threshold, "ceiling_half": dice(marginal >= 0.5, marginal), "ceiling_mc": mean}
-
-
-def bootstrap_interval(values: ArrayLike, seed: int = 0, resamples: int = 10_000) -> tuple[float, float, float]:
-    """Mean, and its 95 % bootstrap interval (bias-corrected and accelerated) over cases.
-
-    Parameters
-    ----------
-    values : array (cases,)
-        One number a case.
-    seed, resamples
-        Of the bootstrap; the same seed gives the same interval.
-
-    Returns
-    -------
-    mean, low, high
-        Where all values are equal (up to rounding), or there is one only, the interval is the value itself.
-
-    Raises
-    ------
-    ValueError
-        If there is no value, or one is not finite.
-
-    Notes
-    -----
-    Efron 1987, Better bootstrap confidence intervals; :func:`scipy.stats.bootstrap`.
-
-    Examples
-    --------
-    >>> mean, low, high = bootstrap_interval([0.1, 0.2, 0.3, 0.4])
-    >>> low < mean < high
-    True
-    """
-    from scipy.stats import bootstrap  # half a second, and no run needs it
-
-    values = np.asarray(values, dtype=np.float64)
-    if values.ndim != 1 or not len(values) or not np.isfinite(values).all():
-        raise ValueError(f"values have shape {values.shape}; expected one axis of at least one finite number")
-    mean = float(values.mean())
-    # Of a spread that is rounding only, the skewness that the correction needs would be 0/0.
-    if np.ptp(values) <= 1e-12 * np.abs(values).max() + 1e-100:
-        return mean, mean, mean
-    result = bootstrap(
-        (values,), np.mean, n_resamples=resamples, method="BCa", batch=500, rng=np.random.default_rng(seed)
-    )
-    low, high = result.confidence_interval
-    return mean, float(low), float(high)
