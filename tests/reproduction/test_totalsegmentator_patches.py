@@ -475,7 +475,7 @@ def test_the_preset_of_the_paper_finds_it(tmp_path, whole):
     (tmp_path / "data").mkdir()
     os.symlink(whole.folder, tmp_path / "data" / "totalsegmentator")
     lines: list[str] = []
-    (found,) = prepare_data(preset, tmp_path / "data", None, lines.append)
+    found = prepare_data(preset, tmp_path / "data", None, lines.append)
     counts = ", ".join(f"{len(whole.entries(organ))} {organ}" for organ in ORGANS)
     assert lines == [f"{tmp_path / 'data' / 'totalsegmentator'} holds {counts}; the preset paper means 400 of each"]
     assert found.digest == whole.digest and set(preset.grid["organ"]) == set(found.manifest["organs"])
