@@ -7,25 +7,20 @@ that are there are kept. Everything it does is in reproduction.data.hippocampus.
 """
 
 import argparse
-import sys
 
 from reproduction.data.hippocampus import make_hippocampus
+from reproduction.data.scripts import run_script
 
 
-def main() -> int:
+def main() -> None:
     """Parse the command line and make the data set."""
     parser = argparse.ArgumentParser(description="Fetch and cut Task04_Hippocampus.")
     parser.add_argument("--out", default="data/hippocampus", help="folder of the patches (%(default)s)")
     parser.add_argument("--source", help="local Task04_Hippocampus (folder or tar) instead of the download")
     arguments = parser.parse_args()
-    try:
-        made = make_hippocampus(arguments.out, arguments.source)
-    except (ValueError, OSError) as error:
-        print(f"hippocampus.py: {' '.join(str(error).split())}", file=sys.stderr)
-        return 1
+    made = make_hippocampus(arguments.out, arguments.source)
     print(f"{made.folder}: {len(made.entries('hippocampus'))} cases, SHA-256 {made.digest[:12]}")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_script(main)

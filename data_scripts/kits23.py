@@ -12,26 +12,21 @@ reproduction.data.kits23.
 """
 
 import argparse
-import sys
 
 from reproduction.data.kits23 import measure_kidneys
+from reproduction.data.scripts import run_script
 
 
-def main() -> int:
+def main() -> None:
     """Parse the command line and make the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--source", required=True, help="local copy of the outlines, in either layout")
     parser.add_argument("--annotator", type=int, default=1, help="whose outline is the label, 1 to 3 (%(default)s)")
     parser.add_argument("--out", default="results/kits23", help="folder of the table (%(default)s)")
     arguments = parser.parse_args()
-    try:
-        table = measure_kidneys(arguments.out, arguments.source, arguments.annotator)
-    except (ValueError, OSError) as error:
-        print(f"kits23.py: {' '.join(str(error).split())}", file=sys.stderr)
-        return 1
+    table = measure_kidneys(arguments.out, arguments.source, arguments.annotator)
     print(f"{arguments.out}: {table['kidney'].nunique()} kidneys, {table['a_mm'].nunique()} strengths of noise")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_script(main)

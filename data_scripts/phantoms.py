@@ -6,12 +6,12 @@ Run it again at any time: phantoms that are there are kept. Everything it does i
 """
 
 import argparse
-import sys
 
 from reproduction.data.phantoms.cases import folder_name, make_phantoms
+from reproduction.data.scripts import run_script
 
 
-def main() -> int:
+def main() -> None:
     """Parse the command line and make the data set."""
     parser = argparse.ArgumentParser(description="Make a set of phantoms.")
     parser.add_argument("--size", type=int, default=64, help="voxels per side of the 192 mm patch (%(default)s)")
@@ -20,14 +20,9 @@ def main() -> int:
     parser.add_argument("--out", help="folder of the patches (data/phantoms-SIZE-CASES-SEED)")
     arguments = parser.parse_args()
     numbers = (arguments.size, arguments.cases, arguments.seed)
-    try:
-        made = make_phantoms(arguments.out or f"data/{folder_name(*numbers)}", *numbers)
-    except (ValueError, OSError) as error:
-        print(f"phantoms.py: {' '.join(str(error).split())}", file=sys.stderr)
-        return 1
+    made = make_phantoms(arguments.out or f"data/{folder_name(*numbers)}", *numbers)
     print(f"{made.folder}: {', '.join(made.manifest['organs'])}, SHA-256 {made.digest[:12]}")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_script(main)

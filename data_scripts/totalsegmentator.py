@@ -9,13 +9,13 @@ read again. Everything it does is in reproduction.data.totalsegmentator.patches.
 """
 
 import argparse
-import sys
 
+from reproduction.data.scripts import run_script
 from reproduction.data.totalsegmentator.patches import CASES, examples, make_totalsegmentator
 from reproduction.data.totalsegmentator.versions import DEFAULT, VERSIONS
 
 
-def main() -> int:
+def main() -> None:
     """Parse the command line and make the data set, or the figure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
@@ -27,37 +27,28 @@ def main() -> int:
     add("--workers", type=int, default=4, help="subjects worked on at a time (%(default)s)")
     add("--figure", metavar="FILE", help="only draw the cases at hand, from --out or --source, into this file")
     arguments = parser.parse_args()
-    try:
-        if arguments.figure:
-            from reproduction.figures.views import plot_cases
+    if arguments.figure:
+        from reproduction.figures.views import plot_cases
 
-            cases = examples(arguments.out, arguments.source, arguments.version)
-            plot_cases(cases).savefig(arguments.figure)
-            print(f"{arguments.figure}: {', '.join(f'{organ} {case.id}' for organ, case in cases.items())}")
-            return 0
-        made = make_totalsegmentator(
-            arguments.out,
-            arguments.source,
-            arguments.version,
-            arguments.cases,
-            arguments.partial,
-            workers=arguments.workers,
-        )
-    except KeyboardInterrupt:
-        print("totalsegmentator.py: stopped; the same command goes on from here", file=sys.stderr)
-        return 130
-    except (ValueError, OSError) as error:
-        print(f"totalsegmentator.py: {' '.join(str(error).split())}", file=sys.stderr)
-        return 1
+        cases = examples(arguments.out, arguments.source, arguments.version)
+        plot_cases(cases).savefig(arguments.figure)
+        print(f"{arguments.figure}: {', '.join(f'{organ} {case.id}' for organ, case in cases.items())}")
+        return
+    made = make_totalsegmentator(
+        arguments.out,
+        arguments.source,
+        arguments.version,
+        arguments.cases,
+        arguments.partial,
+        workers=arguments.workers,
+    )
     numbers = ", ".join(f"{len(made.entries(organ))} {organ}" for organ in made.manifest["organs"])
     print(f"{made.folder}: {numbers}, SHA-256 {made.digest[:12]}")
-    left_out = made.manifest["source"]["left_out"]
-    for organ, reasons in left_out.items():
+    for organ, reasons in made.manifest["source"]["left_out"].items():
         damaged = [f"{subject}, {why}" for subject, why in reasons.items() if why.startswith("damaged")]
         if damaged:
             print(f"skipped for {organ}: {'; '.join(damaged)}")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_script(main)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from reproduction.data.cases import CaseSet
+from reproduction.data.scripts import run_script
 
 
 def script(root: Path, name: str, *arguments: object) -> subprocess.CompletedProcess[str]:
@@ -97,6 +98,17 @@ def test_hippocampus_names_the_damaged_volume_and_goes_on_after_it(root, tmp_pat
     assert f"case {names[4].removesuffix('.nii.gz')}: the label does not match its image" in said
     assert len(list(made.glob("*.npz"))) == 4 and times(made).items() >= kept.items()
     assert right.is_file() and not (tmp_path / "set" / "manifest.json").exists()
+
+
+def test_an_interrupt_is_one_line_and_no_success(capsys, monkeypatch):
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "argv", ["data_scripts/phantoms.py"])
+    with pytest.raises(SystemExit) as ended:
+        run_script(interrupted)
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "phantoms.py: stopped; the same command goes on from here\n"
 
 
 @pytest.mark.parametrize("name", ["hippocampus.py", "openkbp.py", "phantoms.py"])

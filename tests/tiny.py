@@ -48,7 +48,7 @@ def make_data(data: Path, cases: int = 10, side: int = 16, seed: int = 0) -> Cas
         case = Case(f"case-{k}", image, label, np.full(3, 2.0))
         write_case(data / "hippocampus" / "hippocampus" / f"{case.id}.npz", case)
         entries[case.id] = {"voxels": int(label.sum()), "sha256": case.digest()}
-    return write_manifest(data / "hippocampus", "hippocampus", {"hippocampus": entries}, {}, {})
+    return write_manifest(data / "hippocampus", "hippocampus", {"hippocampus": entries}, {}, {"shape": [side] * 3})
 
 
 def in_processes(target: Callable[..., None], *args: Any, count: int = 3) -> list[Any]:

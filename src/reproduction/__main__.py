@@ -113,9 +113,9 @@ def _dispatch(arguments: argparse.Namespace) -> None:
     elif arguments.command == "data":
         from reproduction.runs.notebook import prepare_data
 
-        for made in prepare_data(preset, arguments.data, arguments.source):
-            cases = sum(len(entries) for entries in made.manifest["organs"].values())
-            print(f"{made.folder}: {cases} cases, SHA-256 {made.digest[:12]}")
+        made = prepare_data(preset, arguments.data, arguments.source)
+        cases = sum(len(entries) for entries in made.manifest["organs"].values())
+        print(f"{made.folder}: {cases} cases, SHA-256 {made.digest[:12]}")
     elif arguments.command == "run":
         from reproduction.runs.gpus import take_slot
         from reproduction.runs.notebook import run_notebook

@@ -94,9 +94,9 @@ def test_more_of_anything_takes_more(features, batch, side):
     assert estimate(batch_size=8 * batch) > here and estimate(phantom_size=4 * side) > here
 
 
-def test_patch_sides():
-    sides = {"paper": 64, "hippocampus": 32, "quick": 32, "phantoms": 32}
-    assert {name: gpus.patch_side(Preset.load(name).runs()[0]) for name in sides} == sides
+def test_expected_patches():
+    patches = {"paper": (400, 64), "hippocampus": (260, 32), "quick": (100, 32), "phantoms": (100, 32)}
+    assert {name: gpus.expected_patches(Preset.load(name).runs()[0]) for name in patches} == patches
 
 
 # what the devices have

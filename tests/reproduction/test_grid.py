@@ -18,7 +18,7 @@ import tiny
 from reproduction.config import Preset
 from reproduction.paths import write_json
 from reproduction.runs import grid
-from reproduction.runs.grid import _are_tables_of, first_cause, mark_done, run_grid
+from reproduction.runs.grid import _are_tables_of, failures, first_cause, mark_done, run_grid
 from reproduction.runs.notebook import BatchError
 from reproduction.runs.plan import Step
 
@@ -120,6 +120,17 @@ def test_a_failed_grid_ends_with_the_cause_and_where_it_is(snakemake, tmp_path):
         run_grid("smoke", tmp_path, tmp_path, report=lambda line: None)
 
 
+def test_a_run_that_fails_with_new_data_is_named_though_its_old_result_is_there(tmp_path):
+    config, other = Preset.load("smoke").runs()
+    for folder in (tmp_path / "smoke" / config.folder, tmp_path / "smoke" / other.folder):
+        folder.mkdir(parents=True)
+    metrics = {"config_hash": config.hash, "data_digest": "old", "scores": {}, "wall_s": 2.0, "training_s": 1.0}
+    write_json(tmp_path / "smoke" / config.folder / "metrics.json", metrics)
+    (tmp_path / "smoke" / config.folder / "failure.txt").write_text("ValueError: bad\n")
+    assert failures(Preset.load("smoke"), tmp_path, "new") == [f"{config.name}: ValueError: bad"]
+    assert failures(Preset.load("smoke"), tmp_path, "old") == []
+
+
 @pytest.mark.parametrize(
     ("log", "cause"),
     [
@@ -163,12 +174,12 @@ def test_a_mark_is_as_old_as_the_result_and_never_without_one(plan, tmp_path):
     metrics.write_text(json.dumps({"config_hash": done.hash, "data_digest": ""}))
     os.utime(metrics, ns=(10**18, 10**18))
     (tmp_path / other.folder / ".done").touch()  # its result was deleted, to have it made again
-    mark_done(plan, tmp_path, tmp_path)
+    mark_done(plan, tmp_path, None)
     mark = tmp_path / done.folder / ".done"
     assert mark.stat().st_mtime_ns == 10**18 and not (tmp_path / other.folder / ".done").exists()
     # A mark that is there was made by Snakemake, or is from before: its time stays.
     os.utime(mark, ns=(2 * 10**18, 2 * 10**18))
-    mark_done(plan, tmp_path, tmp_path)
+    mark_done(plan, tmp_path, None)
     assert mark.stat().st_mtime_ns == 2 * 10**18 and metrics.stat().st_mtime_ns == 10**18
 
 
@@ -211,6 +222,9 @@ def test_a_step_of_a_gpu_is_timed_in_a_process_of_its_own(snakemake, tmp_path, m
     lines: list[str] = []
     run_grid("smoke", tmp_path, tmp_path / "runs", profile="local", dry_run=True, report=lines.append)
     assert "cost: 8 GPU hours; " in lines[1]
+    # The progress begins with the wall time of the plan: one GPU, however many cores there are.
+    run_grid("smoke", tmp_path, tmp_path / "runs", cores=8, profile="local", report=lambda line: None)
+    assert snakemake["values"]["left_s"] == 8 * 3600
 
 
 def test_a_step_that_cannot_be_timed_stops_a_plan_and_no_run(snakemake, tmp_path, monkeypatch):

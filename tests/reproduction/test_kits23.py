@@ -183,14 +183,9 @@ def test_the_script_says_in_one_line_what_is_wrong(root, layouts, tmp_path):
     assert done.returncode == 0 and "https://github.com/neheller/kits23" in done.stdout
 
 
-def test_tables_of_a_run_come_first(tmp_path, monkeypatch, layouts):
-    measure_kidneys(tmp_path / "kits23", layouts[0], cases=None, a_mm=(0.0,), report=lambda line: None)
-    monkeypatch.setenv("NOISYSEG_RESULTS", str(tmp_path))
-    assert len(load_shapes()[0]) == 3
-    monkeypatch.setenv("NOISYSEG_RESULTS", str(tmp_path / "nowhere"))
-    assert len(load_shapes()[0]) == 182
-    monkeypatch.setattr(kits23, "project_root", lambda: tmp_path / "nowhere")
-    with pytest.raises(FileNotFoundError, match=r"data_scripts/kits23.py makes them"):
+def test_without_the_table_the_script_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(kits23, "project_root", lambda: tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"results/kits23; data_scripts/kits23.py makes them"):
         load_shapes()
 
 

@@ -267,7 +267,7 @@ def test_cell_hands_on_its_point(monkeypatch, capsys):
 
 def test_data_says_what_it_made(monkeypatch, capsys, tmp_path):
     made = tiny.make_data(tmp_path)
-    monkeypatch.setattr(batch, "prepare_data", lambda preset, data, source: [made])
+    monkeypatch.setattr(batch, "prepare_data", lambda preset, data, source: made)
     assert main(["data", "--preset", "smoke", "--data", str(tmp_path)]) == 0
     assert capsys.readouterr().out == f"{tmp_path / 'hippocampus'}: 10 cases, SHA-256 {made.digest[:12]}\n"
 

@@ -238,16 +238,16 @@ def test_the_ct_patches_are_cut_from_a_source_or_taken_as_they_are(tmp_path, mon
     name = "reproduction.data.totalsegmentator.patches.make_totalsegmentator"
     monkeypatch.setattr(name, lambda *given: asked.append(given) or cut)
     said: list[str] = []
-    assert prepare_data(preset, tmp_path, "archive.zip", said.append) == [cut]
+    assert prepare_data(preset, tmp_path, "archive.zip", said.append) == cut
     assert said == [f"{tmp_path / 'totalsegmentator'} holds 12 hippocampus; the preset paper means 400 of each"]
     assert asked == [(tmp_path / "totalsegmentator", "archive.zip")]
     # A finished folder, of any version, is not cut again; one that lost a case is.
     made = tiny.make_data(tmp_path)
     made.folder.rename(tmp_path / "totalsegmentator")
-    (found,) = prepare_data(preset, tmp_path, None)
+    found = prepare_data(preset, tmp_path, None)
     assert found.digest == made.digest and len(asked) == 1
     next((tmp_path / "totalsegmentator" / "hippocampus").glob("*.npz")).unlink()
-    assert prepare_data(preset, tmp_path, None) == [cut] and asked[1] == (tmp_path / "totalsegmentator", None)
+    assert prepare_data(preset, tmp_path, None) == cut and asked[1] == (tmp_path / "totalsegmentator", None)
 
 
 def test_threads_of_a_run_are_those_of_its_preset(plan, tmp_path, monkeypatch):

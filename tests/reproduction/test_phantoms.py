@@ -56,7 +56,7 @@ def test_shapes_have_their_volumes():
     capsule = canvas.capsule((-20, -10, -5), (20, 10, 5), 9)
     length = np.hypot(np.hypot(40, 20), 10)
     assert count(capsule) == pytest.approx(np.pi * 81 * length + 4 / 3 * np.pi * 729, rel=0.01)
-    tube = canvas.tube(lambda z: 0.2 * z, 0.0, 15.0, 10.0, (-20, 20), angle=0.3)
+    tube = canvas.tube(0.2 * canvas.heights, 0.0, 15.0, 10.0, (-20, 20), angle=0.3)
     assert count(tube) == pytest.approx(np.pi * 150 * 40, rel=0.01)
     frame = np.linalg.qr(np.random.default_rng(0).standard_normal((3, 3)))[0]
     bent, _ = canvas.bean((0, 0, 0), frame, (14, 11, 30), 0.006)

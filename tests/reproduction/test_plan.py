@@ -19,6 +19,7 @@ from reproduction.network.training import Trainer
 from reproduction.runs import grid, plan, profiles
 from reproduction.runs.plan import Plan, Step, make_plan, time_step, time_step_apart
 from reproduction.runs.run import execute
+from reproduction.runs.status import run_states
 
 
 class Timer:
@@ -62,7 +63,9 @@ def everything(folder: Path) -> dict[str, tuple[int, bytes]]:
 def made(
     preset: Preset, data: Path, runs: Path, timer: Timer, cores: int | None = 1, slots: Sequence[str] = ()
 ) -> Plan:
-    return make_plan(preset, data, runs, cores, slots, timer)
+    (name,) = {config.data_folder for config in preset.runs()}
+    digest = CaseSet(data / name).digest if (data / name / "manifest.json").is_file() else None
+    return make_plan(run_states(preset, runs, digest), data, cores, slots, timer)
 
 
 # by hand
@@ -70,7 +73,7 @@ def made(
 
 def test_nothing_begun(preset, data, tmp_path):
     timer = Timer(ce=10.0, sd=20.0)
-    text, seconds = made(preset, data, tmp_path / "runs", timer, 2)
+    text, seconds, _ = made(preset, data, tmp_path / "runs", timer, 2)
     assert seconds == [120.0] * 3 + [240.0] * 3
     # One measurement a loss, in its share of the time, on the patches of the data set and the run's batch.
     assert [(c.loss, shape, budget) for c, shape, budget in timer.asked] == [
@@ -97,7 +100,7 @@ def test_done_and_resumable_runs_by_hand(preset, data, tmp_path):
     begin(home / configs[4].folder, 4)  # killed while it was scored
     begin(home / configs[5].folder, 2)
     (home / configs[5].folder / "checkpoint.pt").unlink()  # it starts over: its epochs are gone
-    text, seconds = made(preset, data, tmp_path, Timer(ce=10.0, sd=20.0))
+    text, seconds, _ = made(preset, data, tmp_path, Timer(ce=10.0, sd=20.0))
     # Finished runs took 5 s and 15 s outside training: 10 s come to every run that is not done.
     assert seconds == [0.0, 30.0 + 10.0, 120.0 + 10.0, 0.0, 10.0, 240.0 + 10.0]
     lines = text.splitlines()
@@ -138,7 +141,7 @@ def test_only_what_is_left_is_timed(preset, data, tmp_path):
     for config in preset.runs():
         if config.loss == "sd":
             begin(tmp_path / "six" / config.folder, 4)
-    text, seconds = made(preset, data, tmp_path, Timer())
+    text, seconds, _ = made(preset, data, tmp_path, Timer())
     assert sum(seconds) == 3.0
     assert text.splitlines()[:3] == [
         "plan: 6 runs: 3 done, 3 resumable with 0 epochs left, 0 missing",

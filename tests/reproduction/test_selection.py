@@ -138,9 +138,10 @@ def test_the_order_is_that_of_the_hashes_whatever_the_input():
 
 def test_the_first_that_pass_are_taken_and_all_others_have_a_reason():
     good, empty = measured(box((5, 7), (9, 11), (4, 16))), measured(np.zeros((9, 9, 9)))
-    known = {"s0000": good, "s0001": good, "s0002": empty, "s0003": "no mask aorta", "s0005": good, "s0007": good}
+    known = {"s0000": good, "s0001": good, "s0002": empty, "s0005": good, "s0007": good}
+    unusable = {"s0003": "no mask aorta"}
     # The order by hash is s0003 s0005 s0007 s0000 s0001 s0002.
-    chosen, left_out = select(known, ANY, 2)
+    chosen, left_out = select(known, unusable, ANY, 2)
     assert chosen == ["s0005", "s0007"]
     assert left_out == {
         "s0003": "no mask aorta",
@@ -148,13 +149,18 @@ def test_the_first_that_pass_are_taken_and_all_others_have_a_reason():
         "s0001": "not needed: 2 come before it",
         "s0002": "empty",
     }
-    assert select(known, ANY, 9)[0] == ["s0005", "s0007", "s0000", "s0001"]
+    assert select(known, unusable, ANY, 9)[0] == ["s0005", "s0007", "s0000", "s0001"]
+    # What was measured is of no use where the CT is damaged.
+    chosen, left_out = select(known, {"s0005": "damaged CT"}, ANY, 2)
+    assert chosen == ["s0007", "s0000"] and left_out["s0005"] == "damaged CT"
 
 
 @given(passing=st.sets(st.integers(0, 40)), cases=st.integers(1, 30))
 def test_fewer_cases_are_the_beginning_of_more(passing, cases):
     good = measured(box((5, 7), (9, 11), (4, 16)))
-    known = {f"s{k:04d}": good if k in passing else "damaged" for k in range(41)}
-    chosen, left_out = select(known, ANY, cases)
-    assert select(known, ANY, 99)[0][:cases] == chosen and len(chosen) == min(cases, len(passing))
-    assert set(chosen) | set(left_out) == set(known) and not set(chosen) & set(left_out)
+    subjects = {f"s{k:04d}" for k in range(41)}
+    known = {f"s{k:04d}": good for k in passing}
+    unusable = dict.fromkeys(subjects - set(known), "damaged")
+    chosen, left_out = select(known, unusable, ANY, cases)
+    assert select(known, unusable, ANY, 99)[0][:cases] == chosen and len(chosen) == min(cases, len(passing))
+    assert set(chosen) | set(left_out) == subjects and not set(chosen) & set(left_out)

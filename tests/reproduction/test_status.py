@@ -13,7 +13,7 @@ import tiny
 from reproduction.__main__ import main
 from reproduction.config import Preset
 from reproduction.runs.run import execute
-from reproduction.runs.status import progress_line, report, run_states
+from reproduction.runs.status import progress_line, report, run_states, seconds_left
 
 EPOCHS = 4
 
@@ -22,6 +22,7 @@ def progress(folder: Path, *seconds: float, rest: str = "") -> None:
     folder.mkdir(parents=True, exist_ok=True)
     lines = [json.dumps({"epoch": k, "seconds": s}) + "\n" for k, s in enumerate(seconds)]
     (folder / "progress.jsonl").write_text("".join(lines) + rest)
+    (folder / "checkpoint.pt").touch()
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ def plan(tmp_path: Path) -> Preset:
 def test_nothing_begun(plan, tmp_path):
     states = run_states(plan, tmp_path)
     assert [s.state for s in states] == ["missing"] * 5
-    assert all(math.isnan(s.seconds_left) for s in states)
+    assert all(map(math.isnan, seconds_left(states)))
     assert report(plan, tmp_path, 2).splitlines()[-1] == (
         "five: 0 done, 0 running, 0 stopped, 0 failed, 5 missing; "
         "time left on 2 cores: unknown until the first epoch is done"
@@ -52,7 +53,7 @@ def test_every_state_for_real(plan, data, tmp_path):
     with filelock.FileLock(running / ".lock"):
         states = run_states(plan, tmp_path)
         text = report(plan, tmp_path, 1).splitlines()
-    assert [(s.state, s.epoch) for s in states] == [
+    assert [(s.state, len(s.epochs)) for s in states] == [
         *[("done", 4), ("running", 1), ("stopped", 2), ("failed", 1), ("missing", 0)]
     ]
     assert [line.split()[0] for line in text[:5]] == ["done", "running", "stopped", "failed", "missing"]
@@ -75,7 +76,7 @@ def test_time_left_by_hand(plan, tmp_path):
     progress(third, 12.0)
     # Mean epoch of all: (40 + 60 + 12) / 7 = 16 s; beside training 5 s a run.
     left = [0, 2 * 30 + 5, 3 * 12 + 5, 4 * 16 + 5, 4 * 16 + 5]
-    assert [s.seconds_left for s in run_states(plan, tmp_path)] == pytest.approx(left)
+    assert seconds_left(run_states(plan, tmp_path)) == pytest.approx(left)
     # One core does it in the sum, 244 s; four not faster than the longest run, 69 s.
     assert "time left on 1 cores: 4 min, at about" in report(plan, tmp_path, 1)
     assert "time left on 3 cores: 81 s, at about" in report(plan, tmp_path, 3)
@@ -98,6 +99,14 @@ def test_a_result_of_another_configuration_does_not_count(plan, tmp_path):
     metrics = {"config_hash": "0" * 12, "data_digest": "", "scores": {}, "training_s": 1.0, "wall_s": 1.0}
     (folder / "metrics.json").write_text(json.dumps(metrics))
     assert run_states(plan, tmp_path)[0].state == "missing"
+
+
+def test_without_its_checkpoint_a_run_starts_over(plan, tmp_path):
+    folder = tmp_path / "five" / plan.runs()[0].folder
+    progress(folder, 1.0, 2.0)
+    assert (run_states(plan, tmp_path)[0].state, run_states(plan, tmp_path)[0].epochs_left) == ("stopped", 2)
+    (folder / "checkpoint.pt").unlink()
+    assert (run_states(plan, tmp_path)[0].state, run_states(plan, tmp_path)[0].epochs_left) == ("missing", 4)
 
 
 def test_all_done_leaves_no_time(tmp_path, data):

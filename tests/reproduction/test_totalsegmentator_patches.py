@@ -442,6 +442,7 @@ def test_the_script(root, tmp_path, files, whole):
     done = script(root, "--out", tmp_path / "a", "--source", source, "--cases", 5)
     assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
     assert "totalsegmentator.py: source" in done.stderr and "found 9 subjects" in done.stderr
+    assert not (tmp_path / "a").exists(), "a folder is of a version once a source of that version was found"
     done = script(root, "--out", tmp_path / "a", "--source", source, "--cases", 5, "--partial", "--workers", 1)
     assert done.returncode == 0, done.stderr
     assert f"a: 5 kidney, 5 aorta, 5 oesophagus, SHA-256 {whole.digest[:12]}" in done.stdout and done.stderr == ""
@@ -474,7 +475,7 @@ def test_the_preset_of_the_paper_finds_it(tmp_path, whole):
     (tmp_path / "data").mkdir()
     os.symlink(whole.folder, tmp_path / "data" / "totalsegmentator")
     lines: list[str] = []
-    (found,) = prepare_data(preset, tmp_path / "data", None, lines.append)
+    found = prepare_data(preset, tmp_path / "data", None, lines.append)
     counts = ", ".join(f"{len(whole.entries(organ))} {organ}" for organ in ORGANS)
     assert lines == [f"{tmp_path / 'data' / 'totalsegmentator'} holds {counts}; the preset paper means 400 of each"]
     assert found.digest == whole.digest and set(preset.grid["organ"]) == set(found.manifest["organs"])

@@ -53,7 +53,7 @@ ABOUT = {
 }
 _CROPPED = re.compile(r"(case_\d{5}_kidney_instance-\d+)\.nii\.gz")
 _WHOLE = re.compile(r"(kidney_instance-\d+)_annotation-([123])\.nii\.gz")
-_UNITS = {"volume": "volume_mm3", "surface": "surface_mm2"}
+_UNITS = {"volume": "_mm3", "surface": "_mm2"}  # by the last word of a quantity
 
 
 @dataclass(frozen=True)
@@ -183,11 +183,10 @@ def kidney_rows(kidney: Kidney, a_mm: Sequence[float] = A_MM) -> list[dict[str, 
         label = np.pad(kidney.label, around)
         noise = GaussianDeformation.in_mm(a, B_MM, kidney.spacing_mm, label.shape)
         row: dict[str, Any] = {"kidney": kidney.name}
-        row.update(zip(("slice_mm", "row_mm", "column_mm"), kidney.spacing_mm, strict=True))
-        row.update(a_mm=a, lost=noise.volume_loss(label) / int(np.count_nonzero(label)))
+        row |= zip(("slice_mm", "row_mm", "column_mm"), kidney.spacing_mm, strict=True)
+        row |= {"a_mm": a, "lost": noise.volume_loss(label) / int(np.count_nonzero(label))}
         for key, value in optimal_shapes(label, noise, kidney.spacing_mm).items():
-            stem = key.rpartition("_")[2] if not key.endswith("ratio") else ""
-            row[key.removesuffix(stem) + _UNITS.get(stem, stem)] = value
+            row[key + _UNITS.get(key.rpartition("_")[2], "")] = value
         rows.append(row)
     return rows
 
@@ -243,7 +242,7 @@ def measure_kidneys(
 
 
 def load_shapes() -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Read the committed table and its provenance from ``$NOISYSEG_RESULTS/kits23``, else from ``results/kits23``.
+    """Read the committed table and its provenance from ``results/kits23``.
 
     Examples
     --------
@@ -251,11 +250,7 @@ def load_shapes() -> tuple[pd.DataFrame, dict[str, Any]]:
     >>> len(table) == len(facts["labels"]) * len(facts["rule"]["a_mm"])
     True
     """
-    candidates = [project_root() / "results" / "kits23"]
-    if "NOISYSEG_RESULTS" in os.environ:
-        candidates.insert(0, Path(os.environ["NOISYSEG_RESULTS"]) / "kits23")
-    for folder in candidates:
-        if (folder / "provenance.json").is_file():
-            return pd.read_csv(folder / "shapes.csv"), read_json(folder / "provenance.json")
-    looked = " and ".join(map(str, candidates))
-    raise FileNotFoundError(f"no measures of kidneys in {looked}; data_scripts/kits23.py makes them")
+    folder = project_root() / "results" / "kits23"
+    if not (folder / "provenance.json").is_file():
+        raise FileNotFoundError(f"no measures of kidneys in {folder}; data_scripts/kits23.py makes them")
+    return pd.read_csv(folder / "shapes.csv"), read_json(folder / "provenance.json")

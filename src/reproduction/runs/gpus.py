@@ -47,7 +47,7 @@ def estimate_mib(config: RunConfig) -> int:
 
     from reproduction.network.unet import UNet
 
-    side = patch_side(config)
+    cases, side = expected_patches(config)
     kept: dict[int, torch.UntypedStorage] = {}
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:
@@ -63,31 +63,23 @@ def estimate_mib(config: RunConfig) -> int:
     weights = {weight.untyped_storage()._cdata for weight in network.parameters()}
     forward = sum(storage.nbytes() for number, storage in kept.items() if number not in weights)
     total = 20 * sum(weight.numel() for weight in network.parameters()) + 2 * forward
-    total += (9 if os.environ.get("NOISYSEG_DEVICE") == CPU else 5) * case_count(config) * side**3
+    total += (9 if os.environ.get("NOISYSEG_DEVICE") == CPU else 5) * cases * side**3
     return PROCESS_MIB + -(-total // 2**20)
 
 
-def patch_side(config: RunConfig) -> int:
-    """Voxels a side of the patches that a run trains on."""
-    from reproduction.data import hippocampus
-    from reproduction.data.openkbp import patches as openkbp
-    from reproduction.data.totalsegmentator import cutting
-
-    sides = {"totalsegmentator": cutting.CELLS, "hippocampus": hippocampus.SIDE // 2}
-    sides |= dict.fromkeys(openkbp.SETS, openkbp.CELLS)
-    return sides.get(config.dataset, config.phantom_size)
-
-
-def case_count(config: RunConfig) -> int:
-    """Cases an organ of the data set that a run trains on, once it is made."""
+def expected_patches(config: RunConfig) -> tuple[int, int]:
+    """Cases an organ of the data set that a run trains on, and voxels a side of a case, once it is made."""
     from reproduction.data import hippocampus
     from reproduction.data.openkbp import patches as openkbp
     from reproduction.data.openkbp import sources
-    from reproduction.data.totalsegmentator import patches
+    from reproduction.data.totalsegmentator import cutting, patches
 
-    counts = {"totalsegmentator": patches.CASES, "hippocampus": hippocampus.CASES}
-    counts |= dict.fromkeys(openkbp.SETS, sources.PATIENTS)
-    return counts.get(config.dataset, config.phantom_cases)
+    known = {
+        "totalsegmentator": (patches.CASES, cutting.CELLS),
+        "hippocampus": (hippocampus.CASES, hippocampus.SIDE // 2),
+        **dict.fromkeys(openkbp.SETS, (sources.PATIENTS, openkbp.CELLS)),
+    }
+    return known.get(config.dataset, (config.phantom_cases, config.phantom_size))
 
 
 # torch counts GPUs as the runs will, and in a process that ends, so that its own share is free again.
@@ -128,6 +120,11 @@ def free_memory(environment: Mapping[str, str] = os.environ) -> dict[str, int]:
     return allowed[wanted]
 
 
+def device_of(slot: str) -> str:
+    """Device of a slot."""
+    return slot.rpartition("-")[0]
+
+
 def make_slots(free_mib: Mapping[str, int], need_mib: int, folder: Path) -> list[str]:
     """Slots for runs of ``need_mib`` MiB; devices take turns, so that few runs are spread over all of them.
 
@@ -145,7 +142,7 @@ def make_slots(free_mib: Mapping[str, int], need_mib: int, folder: Path) -> list
     """
     slots_of = []
     for name, mib in free_mib.items():
-        locks = [path for path in folder.glob("*.lock") if path.stem.rpartition("-")[0] == name]
+        locks = [path for path in folder.glob("*.lock") if device_of(path.stem) == name]
         held = sorted(path.stem for path in locks if is_locked(path))
         others = (slot for slot in (f"{name}-{k}" for k in count()) if slot not in held)
         slots_of.append([*held, *islice(others, mib // need_mib)])
@@ -165,21 +162,22 @@ def take_slot(slots: Sequence[str], folder: Path) -> Iterator[None]:
 
     The variables stay set: a process does one run. Without any slots nothing happens.
     """
-    locks = {slot: filelock.FileLock(folder / f"{slot}.lock", timeout=0) for slot in slots}
-    if locks:
-        folder.mkdir(parents=True, exist_ok=True)
-    held = None
-    while locks and held is None:
-        for slot, lock in locks.items():
-            with suppress(filelock.Timeout):
-                held = lock.acquire().lock
-                name = slot.rpartition("-")[0]
-                os.environ.update({} if name == CPU else {"CUDA_VISIBLE_DEVICES": name, "NOISYSEG_DEVICE": "cuda"})
-                break
-        else:
-            time.sleep(0.2)
+    if not slots:
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    slot, lock = _wait_for_one(slots, folder)
+    if device_of(slot) != CPU:
+        os.environ.update(CUDA_VISIBLE_DEVICES=device_of(slot), NOISYSEG_DEVICE="cuda")
     try:
         yield
     finally:
-        if held:
-            held.release()
+        lock.release()
+
+
+def _wait_for_one(slots: Sequence[str], folder: Path) -> tuple[str, filelock.BaseFileLock]:
+    while True:
+        for slot in slots:
+            with suppress(filelock.Timeout):
+                return slot, filelock.FileLock(folder / f"{slot}.lock", timeout=0).acquire().lock
+        time.sleep(0.2)

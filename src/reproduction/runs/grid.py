@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import ctypes
+import functools
 import itertools
 import json
 import math
@@ -25,29 +26,24 @@ from reproduction.paths import project_root, read_json
 from reproduction.runs.gpus import NoDeviceError
 from reproduction.runs.notebook import BatchError, data_digest, prepare_data
 from reproduction.runs.profiles import Profile, default_profile
-from reproduction.runs.status import clock_text, wall_seconds
+from reproduction.runs.status import clock_text, run_states
 
 
-def failures(preset: Preset, runs: str | os.PathLike[str]) -> list[str]:
+def failures(preset: Preset, runs: str | os.PathLike[str], data_digest: str | None = None) -> list[str]:
     """One line for every run of the preset whose last attempt failed."""
-    lines = []
-    for config in preset.runs():
-        path = Path(runs) / preset.name / config.folder / "failure.txt"
-        if path.is_file():
-            lines.append(f"{config.name}: {path.read_text().strip()}")
-    return lines
+    states = run_states(preset, runs, data_digest)
+    return [f"{s.config.name}: {s.detail}" for s in states if s.state == "failed"]
 
 
-def mark_done(preset: Preset, home: Path, data: str | os.PathLike[str]) -> int:
+def mark_done(preset: Preset, home: Path, data_digest: str | None) -> int:
     """Renew the marks ``<run>/.done``, by which Snakemake knows the runs that have a result; how many there are.
 
     A mark is as old as the result.
     """
-    digests = {config.data_folder: data_digest(data, config) for config in preset.runs()}
     count = 0
     for config in preset.runs():
         mark, result = home / config.folder / ".done", home / config.folder / "metrics.json"
-        if not is_done(result.parent, config, digests[config.data_folder]):
+        if not is_done(result.parent, config, data_digest):
             mark.unlink(missing_ok=True)
             continue
         count += 1
@@ -160,16 +156,18 @@ def run_grid(
     home = (Path(runs) / preset.name).resolve()
     tables = home / "results" / preset.name
     used = cores or os.cpu_count() or 1
+    if not dry_run:
+        place.check()
+    try:
+        slots, sharing = place.slots(preset, home)
+    except NoDeviceError as error:
+        if not dry_run:
+            raise
+        slots, sharing = [], f"the runs would not start: {error}"
+    plan = functools.partial(_report_plan, preset, data, runs, used if place.is_local else None, slots, sharing, report)
     if dry_run:
-        try:
-            slots, line = place.slots(preset, home)
-        except NoDeviceError as error:
-            slots, line = [], f"the runs would not start: {error}"
-        _report_plan(preset, data, runs, used if place.is_local else None, slots, report)
-        report(f"{preset.name}: {line}") if line else None
+        plan()
         return tables
-    place.check()
-    slots, line = place.slots(preset, home)
     home.mkdir(parents=True, exist_ok=True)
     begun = time.time()
 
@@ -178,25 +176,26 @@ def run_grid(
 
     try:
         with filelock.FileLock(home / ".lock", timeout=0):
-            try:
-                left_s = _report_plan(preset, data, runs, used if place.is_local else None, slots, report)
-            except RuntimeError as error:
-                report(f"plan: none, no training step could be timed ({error}); the runs start all the same")
-                left_s = math.nan
-            report(f"{preset.name}: {line}") if line else None
-            if any(data_digest(data, config) is None for config in preset.runs()):
+            left_s = plan(needed=False)
+            if _data_digest(preset, data) is None:
                 step(f"data below {data}")
                 prepare_data(preset, data, source, report)
-            if mark_done(preset, home, data) < len(preset.runs()):
+            if mark_done(preset, home, _data_digest(preset, data)) < len(preset.runs()):
                 # YAML files are named by their absolute path: Snakemake works in `home`.
                 is_file = Path(preset_name).suffix in (".yaml", ".yml")
-                values = {"preset": str(Path(preset_name).resolve()) if is_file else preset_name}
-                values |= {"data": str(Path(data).resolve()), "begun": begun, "left_s": left_s, "cores": used}
-                values |= {"jobs_elsewhere": int(not place.is_local), "slots": ",".join(slots)}
+                values = {
+                    "preset": str(Path(preset_name).resolve()) if is_file else preset_name,
+                    "data": str(Path(data).resolve()),
+                    "begun": begun,
+                    "left_s": left_s,
+                    "cores": used,
+                    "jobs_elsewhere": int(not place.is_local),
+                    "slots": ",".join(slots),
+                }
                 options = place.options(home, cores)
                 options += ["--resources", f"slot={len(slots)}"] if slots else []
                 if _run_snakemake(home, options, values):
-                    raise _not_finished(preset, home)
+                    raise _not_finished(preset, home, _data_digest(preset, data))
             if not _are_tables_of(preset, home, tables):
                 step("tables")
                 from reproduction.runs.tables import gather, write_results  # pandas and SciPy: only when needed
@@ -208,29 +207,48 @@ def run_grid(
     return tables
 
 
+def _data_digest(preset: Preset, data: str | os.PathLike[str]) -> str | None:
+    return data_digest(data, preset.runs()[0])  # all runs of a preset have one data set
+
+
 def _report_plan(
     preset: Preset,
     data: str | os.PathLike[str],
     runs: str | os.PathLike[str],
     cores: int | None,
     slots: Sequence[str],
+    sharing: str,
     report: Callable[[str], None],
+    needed: bool = True,
 ) -> float:
-    """Say what is done, and what the rest costs; return the seconds of wall time that are expected, NaN if unknown."""
+    """Say what is done, and what the rest costs; return the seconds of wall time that are expected, NaN if unknown.
+
+    A training step that cannot be timed is an error only where the plan is ``needed``.
+    """
     # The plan times a step, so torch is loaded: only now, when all arguments are good.
     from reproduction.runs.plan import make_plan, time_step, time_step_apart
     from reproduction.runs.run import choose_device
 
-    done = sum(is_done(Path(runs) / preset.name / c.folder, c, data_digest(data, c)) for c in preset.runs())
-    report(f"{preset.name}: {len(preset.runs())} runs, {done} done; {preset.about}")
+    states = run_states(preset, runs, _data_digest(preset, data))
+    done = sum(s.state == "done" for s in states)
+    report(f"{preset.name}: {len(states)} runs, {done} done; {preset.about}")
     timer = time_step_apart if choose_device().type == "cuda" else time_step
-    plan = make_plan(preset, data, runs, cores, slots, timer)
-    report(plan.text)
-    return math.nan if cores is None else wall_seconds(plan.seconds, cores, preset.runs()[0].threads)
+    wall_s = math.nan
+    try:
+        plan = make_plan(states, data, cores, slots, timer)
+        report(plan.text)
+        wall_s = plan.wall_s
+    except RuntimeError as error:
+        if needed:
+            raise
+        report(f"plan: none, no training step could be timed ({error}); the runs start all the same")
+    if sharing:
+        report(f"{preset.name}: {sharing}")
+    return wall_s
 
 
-def _not_finished(preset: Preset, home: Path) -> BatchError:
-    log, lines = home / "grid.log", failures(preset, home.parent)
+def _not_finished(preset: Preset, home: Path, data_digest: str | None) -> BatchError:
+    log, lines = home / "grid.log", failures(preset, home.parent, data_digest)
     reason = f"{len(lines)} of {len(preset.runs())} runs failed, the first is {lines[0]}" if lines else first_cause(log)
     return BatchError(
         f"preset {preset.name} did not finish: {reason}; everything that was said is in {log}; "

@@ -16,7 +16,7 @@ import psutil
 from reproduction.config import POINT, Preset, RunConfig, is_done
 from reproduction.data.cases import CaseSet
 from reproduction.paths import atomic_write, project_root, use_own_kernel
-from reproduction.runs.gpus import case_count
+from reproduction.runs.gpus import expected_patches
 
 START_S = 120  # for a kernel to answer, on a busy machine
 
@@ -27,8 +27,8 @@ class BatchError(RuntimeError):
 
 def prepare_data(
     preset: Preset, data: str | os.PathLike[str], source: str | None, report: Callable[[str], None] = print
-) -> list[CaseSet]:
-    """Make the data sets that a preset needs, below ``data``; finished ones are opened.
+) -> CaseSet:
+    """Make the data set of a preset below ``data``; a finished one is opened.
 
     A set with fewer cases than the preset means, made so by a person, is taken, and ``report`` says so.
     """
@@ -38,29 +38,24 @@ def prepare_data(
     from reproduction.data.phantoms import cases as phantom_set
     from reproduction.data.totalsegmentator import patches as totalsegmentator
 
-    sets = {}
-    for config in preset.runs():
-        if config.data_folder in sets:
-            continue
-        folder = Path(data) / config.data_folder
-        if config.dataset == "totalsegmentator":
-            # A finished folder is taken as it is, whichever version of the data set it was cut from.
-            made = CaseSet(folder) if (folder / "manifest.json").is_file() else None
-            if made is None or made.missing():
-                made = totalsegmentator.make_totalsegmentator(folder, source)
-            counts = {organ: len(made.entries(organ)) for organ in made.manifest["organs"]}
-            if min(counts.values()) < case_count(config):
-                listed = ", ".join(f"{count} {organ}" for organ, count in counts.items())
-                report(f"{folder} holds {listed}; the preset {preset.name} means {case_count(config)} of each")
-            sets[config.data_folder] = made
-        elif config.dataset == "hippocampus":
-            sets[config.data_folder] = hippocampus.make_hippocampus(folder, source)
-        elif config.dataset in openkbp.SETS:
-            sets[config.data_folder] = openkbp.make_openkbp(folder, source, config.dataset)
-        else:
-            numbers = (config.phantom_size, config.phantom_cases, config.phantom_seed)
-            sets[config.data_folder] = phantom_set.make_phantoms(folder, *numbers)
-    return list(sets.values())
+    config = preset.runs()[0]  # all runs of a preset have one data set
+    folder = Path(data) / config.data_folder
+    if config.dataset == "hippocampus":
+        return hippocampus.make_hippocampus(folder, source)
+    if config.dataset in openkbp.SETS:
+        return openkbp.make_openkbp(folder, source, config.dataset)
+    if config.dataset == "phantoms":
+        return phantom_set.make_phantoms(folder, config.phantom_size, config.phantom_cases, config.phantom_seed)
+    # A finished folder is taken as it is, whichever version of the data set it was cut from.
+    made = CaseSet(folder) if (folder / "manifest.json").is_file() else None
+    if made is None or made.missing():
+        made = totalsegmentator.make_totalsegmentator(folder, source)
+    counts = {organ: len(made.entries(organ)) for organ in made.manifest["organs"]}
+    expected, _ = expected_patches(config)
+    if min(counts.values()) < expected:
+        listed = ", ".join(f"{count} {organ}" for organ, count in counts.items())
+        report(f"{folder} holds {listed}; the preset {preset.name} means {expected} of each")
+    return made
 
 
 def execute_notebook(template: str, target: str | os.PathLike[str], parameters: dict[str, Any]) -> None:

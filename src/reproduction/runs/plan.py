@@ -9,17 +9,16 @@ import math
 import os
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
 
-from reproduction.config import Preset, RunConfig, is_done
-from reproduction.data.cases import CaseSet
-from reproduction.data.totalsegmentator.cutting import FOLDS
-from reproduction.runs.gpus import case_count, patch_side
-from reproduction.runs.status import clock_text, finished_epochs, overhead_s, wall_seconds
+from reproduction.config import RunConfig
+from reproduction.data.cases import FOLDS, CaseSet
+from reproduction.runs.gpus import device_of, expected_patches
+from reproduction.runs.status import RunState, clock_text, mean_overhead_s, wall_seconds
 
 BUDGET_S = 16.0  # for all timed steps of a plan together
 WARM_UP, STEPS = 2, 7
@@ -72,114 +71,98 @@ def time_step_apart(config: RunConfig, shape: Sequence[int], budget_s: float) ->
 
 
 class Plan(NamedTuple):
-    """The text for the person, and the seconds that every run still takes, 0 for those that are done."""
+    """The text for the person, the seconds that every run still takes, and the wall time, NaN where it is unknown."""
 
     text: str
     seconds: list[float]
+    wall_s: float
 
 
 def make_plan(
-    preset: Preset,
+    states: Sequence[RunState],
     data: str | os.PathLike[str],
-    runs: str | os.PathLike[str],
-    cores: int | None = None,
-    slots: Sequence[str] = (),
-    timer: Callable[[RunConfig, Sequence[int], float], Step] | None = None,
+    cores: int | None,
+    slots: Sequence[str],
+    timer: Callable[[RunConfig, Sequence[int], float], Step],
 ) -> Plan:
-    """Plan a preset: what is done, what can go on, what is missing, and what that costs.
+    """Plan the runs of a preset: what is done, what can go on, what is missing, and what that costs.
 
-    Parameters
-    ----------
-    preset, data, runs
-        The grid, and where data sets and runs live.
-    cores
-        Cores for the runs; None where a scheduler starts them.
-    slots
-        See :func:`reproduction.runs.gpus.make_slots`.
-    timer
-        Replaces :func:`time_step`; called once for every loss that has runs to do.
+    ``cores`` is None where a scheduler starts the runs; ``timer``, :func:`time_step` or :func:`time_step_apart`, is
+    called once for every loss that has epochs left.
 
     Raises
     ------
     FileNotFoundError, ValueError
         If a data set that is there is damaged, or lacks an organ or a fold of the preset.
     """
-    some, *_ = configs = preset.runs()
-    sets = {c.data_folder: Path(data) / c.data_folder for c in configs}
-    made = {name: CaseSet(path) for name, path in sets.items() if (path / "manifest.json").is_file()}
-    shapes: dict[str, tuple[int, ...]] = {}
-    states, epochs_left, epoch_steps, overheads, batches = [], [], [], [], {}
-    for config in configs:
-        cases = made.get(config.data_folder)
-        if cases is None:
-            shape = (patch_side(config),) * 3
-            train = case_count(config) - len(range(config.fold, case_count(config), FOLDS))
-        else:
-            ids, _ = cases.split(config.organ, config.fold)
-            shape = shapes.get(config.organ) or cases.load(config.organ, ids[:1])[0].image.shape
-            train = len(ids)
-        shapes[config.organ] = shape
-        train = min(train, config.train_cases or train)
-        folder = Path(runs) / preset.name / config.folder
-        state, left = "missing", config.epochs
-        if is_done(folder, config, cases.digest if cases else None):
-            state, left = "done", 0
-            overheads.append(overhead_s(folder))
-        elif (folder / "checkpoint.pt").is_file():
-            state, left = "resumable", max(0, config.epochs - len(finished_epochs(folder)))
-        states.append(state)
-        epochs_left.append(left)
-        epoch_steps.append(math.ceil(train / config.batch_size))
-        if left:  # the first run of each loss is what its step is timed for
-            batches.setdefault(config.loss, (config, (min(config.batch_size, train), *shape)))
-    timer = timer or time_step
-    step = {loss: timer(c, shape, BUDGET_S / len(batches)) for loss, (c, shape) in sorted(batches.items())}
-    overhead = statistics.fmean(overheads) if overheads else 0.0
-    seconds = [
-        0.0 if state == "done" else overhead + (left * steps * step[config.loss].seconds if left else 0.0)
-        for config, state, left, steps in zip(configs, states, epochs_left, epoch_steps, strict=True)
-    ]
-    resumable = [left for state, left in zip(states, epochs_left, strict=True) if state == "resumable"]
+    some = states[0].config  # all runs of a preset have one data set, one size of batch, one number of epochs
+    folder = Path(data) / some.data_folder
+    cases = CaseSet(folder) if (folder / "manifest.json").is_file() else None
+    counts = [_training_cases(s.config, cases) for s in states]
+    epoch_steps = [math.ceil(count / some.batch_size) for count in counts]
+    steps_left = [s.epochs_left * steps for s, steps in zip(states, epoch_steps, strict=True)]
+    timed: dict[str, tuple[RunConfig, int]] = {}  # the first run of each loss that has epochs left
+    for s, count in zip(states, counts, strict=True):
+        if s.epochs_left:
+            timed.setdefault(s.config.loss, (s.config, min(some.batch_size, count)))
+    shape = cases.manifest["patch"]["shape"] if cases else [expected_patches(some)[1]] * 3
+    step = {loss: timer(c, (n, *shape), BUDGET_S / len(timed)) for loss, (c, n) in sorted(timed.items())}
+    overhead_s = mean_overhead_s(states)
+    seconds = [0.0 if s.state == "done" else overhead_s for s in states]
+    for k, (s, steps) in enumerate(zip(states, steps_left, strict=True)):
+        if steps:
+            seconds[k] += steps * step[s.config.loss].seconds
+    on_gpu = any(not timing.device.startswith("cpu") for timing in step.values())
+    wall_s, wall = _wall(some, seconds, cores, slots, on_gpu)
+    done = sum(s.state == "done" for s in states)
+    resumable = [s.epochs_left for s in states if s.epochs and s.state != "done"]
     lines = [
-        f"plan: {len(states)} runs: {states.count('done')} done, {len(resumable)} resumable"
-        f"{f' with {sum(resumable):,} epochs left' if resumable else ''}, {states.count('missing')} missing"
+        f"plan: {len(states)} runs: {done} done, {len(resumable)} resumable"
+        f"{f' with {sum(resumable):,} epochs left' if resumable else ''}, {len(states) - done - len(resumable)} missing"
     ]
-    if states.count("done") < len(states):
-        steps = sum(left * steps for left, steps in zip(epochs_left, epoch_steps, strict=True))
+    if done < len(states):
         span = " to ".join(f"{count:,}" for count in sorted({min(epoch_steps), max(epoch_steps)}))
-        lines.append(f"steps: {steps:,} to train; a run has {some.epochs} epochs of {span}")
-        lines += _cost(some, step, shapes[some.organ], seconds, cores, slots)
-        outside = f"in it: {clock_text(overhead)} a run outside training" if overheads else "in it: training alone"
+        lines.append(f"steps: {sum(steps_left):,} to train; a run has {some.epochs} epochs of {span}")
+        lines += [_step_line(some, shape, step, on_gpu)] if step else []
+        hours = _number(sum(seconds) / 3600 * (1 if on_gpu else some.threads))
+        lines.append(f"cost: {hours} {'GPU' if on_gpu else 'CPU'} hours; {wall}")
+        outside = f"in it: {clock_text(overhead_s)} a run outside training" if done else "in it: training alone"
         lines.append(f"{outside}; not in it: data, tables and book")
-    lines += [_missing(some, path) for name, path in sets.items() if name not in made]
-    return Plan("\n".join(lines), seconds)
+    if cases is None:
+        lines.append(_missing(some, folder))
+    return Plan("\n".join(lines), seconds, wall_s)
 
 
-def _cost(
-    some: RunConfig,
-    step: dict[str, Step],
-    shape: Sequence[int],
-    seconds: Sequence[float],
-    cores: int | None,
-    slots: Sequence[str],
-) -> list[str]:
-    lines, on_gpu = [], False
-    for loss, timed in list(step.items())[:1]:
-        on_gpu = not timed.device.startswith("cpu")
-        times = ", ".join(f"{_number(timed.seconds)} s with {loss}" for loss, timed in step.items())
-        batch = f"{' x '.join(map(str, shape))} voxels, batch {some.batch_size}, {timed.precision}"
-        where = timed.device if on_gpu else _count(some.threads, "core")
-        lines.append(f"step: {times}, timed here on random data: {batch}, {where}")
-    hours = f"{_number(sum(seconds) / 3600 * (1 if on_gpu else some.threads))} {'GPU' if on_gpu else 'CPU'} hours"
+def _training_cases(config: RunConfig, cases: CaseSet | None) -> int:
+    """Cases that a run trains on, in a data set that need not have been made."""
+    if cases is None:
+        all_cases, _ = expected_patches(config)
+        count = all_cases - len(range(config.fold, all_cases, FOLDS))
+    else:
+        count = len(cases.split(config.organ, config.fold)[0])
+    return min(count, config.train_cases or count)
+
+
+def _step_line(some: RunConfig, shape: Sequence[int], step: Mapping[str, Step], on_gpu: bool) -> str:
+    times = ", ".join(f"{_number(timing.seconds)} s with {loss}" for loss, timing in step.items())
+    *_, (_, precision, device) = step.values()
+    batch = f"{' x '.join(map(str, shape))} voxels, batch {some.batch_size}, {precision}"
+    return f"step: {times}, timed here on random data: {batch}, {device if on_gpu else _count(some.threads, 'core')}"
+
+
+def _wall(
+    some: RunConfig, seconds: Sequence[float], cores: int | None, slots: Sequence[str], on_gpu: bool
+) -> tuple[float, str]:
+    """Wall time of all runs, and the words for it."""
     if cores is None:
-        return [*lines, f"cost: {hours}; the wall time depends on how many runs the cluster starts at a time"]
+        return math.nan, "the wall time depends on how many runs the cluster starts at a time"
     if on_gpu:
-        devices = len({slot.rpartition("-")[0] for slot in slots}) or 1
-        wall, where = wall_seconds(seconds, devices, 1), f"{_count(devices, 'GPU')} whose runs take turns"
+        devices = len({device_of(slot) for slot in slots}) or 1
+        wall_s, where = wall_seconds(seconds, devices, 1), f"{_count(devices, 'GPU')} whose runs take turns"
     else:
         cores = min(cores, len(slots) * some.threads) if slots else cores
-        wall, where = wall_seconds(seconds, cores, some.threads), _count(cores, "core")
-    return [*lines, f"cost: {hours}; {clock_text(wall)} of wall time on {where}"]
+        wall_s, where = wall_seconds(seconds, cores, some.threads), _count(cores, "core")
+    return wall_s, f"{clock_text(wall_s)} of wall time on {where}"
 
 
 def _missing(some: RunConfig, folder: Path) -> str:
@@ -189,7 +172,8 @@ def _missing(some: RunConfig, folder: Path) -> str:
         script += f" --set {some.dataset}"
     if some.dataset == "phantoms":
         script += f" --size {some.phantom_size} --cases {some.phantom_cases} --seed {some.phantom_seed}"
-    size = f"{case_count(some)} cases an organ of {' x '.join([str(patch_side(some))] * 3)} voxels"
+    cases, side = expected_patches(some)
+    size = f"{cases} cases an organ of {side} x {side} x {side} voxels"
     return f"data: {folder} is missing and made first, {size}; alone with: {script}"
 
 

@@ -18,7 +18,7 @@ import yaml
 
 from reproduction.config import Preset
 from reproduction.paths import project_root
-from reproduction.runs.gpus import CPU, estimate_mib, free_memory, make_slots
+from reproduction.runs.gpus import CPU, device_of, estimate_mib, free_memory, make_slots
 
 
 def default_profile() -> str:
@@ -108,14 +108,12 @@ class Profile:
             return [], ""
         need = of_a_run.get("gpu_mib")
         if need is None:
-            # An estimate takes a moment: one for every kind of run.
-            kinds = {(c.features, c.batch_size, c.dataset, c.phantom_size, c.phantom_cases): c for c in preset.runs()}
-            need = max(estimate_mib(config) for config in kinds.values())
+            need = estimate_mib(preset.runs()[0])  # all runs of a preset have one network and one data set
         elif type(need) is not int or need < 1:
             path = self.folder / "config.yaml"
             raise ValueError(f"profile {path}: gpu_mib of run is {need!r}; expected a whole number of MiB")
         free = free_memory()
         slots = make_slots(free, need, home / ".slots")
-        names = [slot.rpartition("-")[0] for slot in slots]
+        names = [device_of(slot) for slot in slots]
         listed = ", ".join(f"{names.count(name)} on {'' if name == CPU else 'GPU '}{name}" for name in free)
         return slots, f"a run takes about {need} MiB, so that {listed} run at the same time"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from reproduction.data.phantoms.body import FAT, LUNG, bowel, normal, ribs, spine, through, tissues, trunk
+from reproduction.data.phantoms.body import FAT, LUNG, Body, normal, through
 from reproduction.data.phantoms.canvas import Canvas, Mask, Region
 
 
@@ -47,9 +47,8 @@ class Kidney:
         columns = np.cos(11 * w + self.phases[0]) > 0.75  # cortex reaches in between the pyramids
         return whole & ~hollow, whole & hollow, (depth > 0.58) | columns, depth <= 0.5
 
-    def centroid(self, field_mm: float) -> NDArray[np.float64]:
-        """Centre of mass of the parenchyma in mm, from a 2 mm grid, wherever it is in the field of view."""
-        del field_mm
+    def centroid(self) -> NDArray[np.float64]:
+        """Centre of mass of the parenchyma in mm, from a 2 mm grid."""
         local = Canvas(self.centre, 160.0, 80)
         parenchyma, *_ = self.regions(local)
         count = float(parenchyma.mask.sum())
@@ -57,17 +56,17 @@ class Kidney:
 
     def paint(self, canvas: Canvas, rng: np.random.Generator) -> Mask:
         """Paint the abdomen and then the kidney; return the mask of the kidney on the whole grid."""
-        hu = tissues(rng)
-        inner = trunk(canvas, rng, hu, FAT)
-        _upper_abdomen(canvas, rng, hu, inner)
+        body = Body(canvas, rng, FAT)
+        hu = body.hu
+        _upper_abdomen(body)
         margin = normal(rng, 9, 3)
         capsule, _ = canvas.bean(self.centre, self.frame, tuple(s + margin for s in self.semi), self.bend)
         canvas.paint(capsule, FAT)
-        ribs(canvas, rng, inner, normal(rng, -5, 12))
-        spine(canvas, rng, hu, (normal(rng, 23, 1.5), normal(rng, 17, 1)), normal(rng, 37, 2))
+        body.ribs(normal(rng, -5, 12))
+        body.spine(normal(rng, 23, 1.5), normal(rng, 17, 1), normal(rng, 37, 2))
+        psoas = through([(-1, 21), (0, 14), (1, 5)], 0, 90)(canvas.heights)
         for side in (-1, 1):
-            psoas = through([(-1, 21), (0, 14), (1, 5)], 0, 90)
-            canvas.paint(canvas.tube(lambda z, s=side: s * (36 - 0.05 * z), -8, psoas, psoas), hu["muscle"])
+            canvas.paint(canvas.tube(side * (36 - 0.05 * canvas.heights), -8, psoas, psoas), hu["muscle"])
             canvas.paint(canvas.tube(side * 62, -44, 19, 9, (-np.inf, 50.0), angle=side * -0.4), hu["muscle"])
         aorta, cava = (-12.0, 32.0), (19.0, 30.0)
         canvas.paint(canvas.tube(aorta[0], aorta[1], 10.5, 10.5), hu["artery"])
@@ -84,50 +83,28 @@ class Kidney:
         canvas.paint(parenchyma, hu["medulla"])
         canvas.paint(parenchyma & ~deep, 0.5 * (hu["medulla"] + hu["cortex"]))
         canvas.paint(parenchyma & cortex, hu["cortex"])
-        mask = np.zeros(canvas.hu.shape, bool)
-        mask[parenchyma.block] = parenchyma.mask
-        return mask
+        return canvas.whole(parenchyma)
 
 
-def _upper_abdomen(
-    canvas: Canvas, rng: np.random.Generator, hu: dict[str, float], inner: tuple[float, float, float]
-) -> None:
+def _upper_abdomen(body: Body) -> None:
     """Lung base, liver with vessels, gallbladder, duodenum and pancreas, colon and small bowel."""
-    centre_y, half_x, half_y = inner
-    x, y, _ = canvas.grid
-    cavity = (x / (half_x - 1)) ** 2 + ((y - centre_y) / (half_y - 1)) ** 2 <= 1
-    depth = np.sqrt((x / half_x) ** 2 + ((y - centre_y) / half_y) ** 2)
+    canvas, rng, hu = body.canvas, body.rng, body.hu
+    cavity = body.squared_depth(1) <= 1
     for k in range(5):
-        where = rng.uniform(-1, 1, 3)
-        bowel(
-            canvas,
-            rng,
-            hu,
-            (float(-5 + 45 * where[0]), float(72 + 14 * where[1]), float(-90 + 36 * k + 10 * where[2])),
-            float(rng.uniform(10, 15)),
-        )
+        x, y, z = rng.uniform(-1, 1, 3)
+        body.bowel((-5 + 45 * x, 72 + 14 * y, -90 + 36 * k + 10 * z), float(rng.uniform(10, 15)))
     bumps = (0.05, *rng.uniform(0, 2 * np.pi, 3))
     liver_z = normal(rng, 82, 12)
     liver = canvas.ellipsoid((normal(rng, 86, 6), normal(rng, 42, 6), liver_z), (normal(rng, 90, 5), 84, 96), bumps)
-    liver = liver & cavity[liver.block[0], liver.block[1]]
-    canvas.paint(liver, hu["liver"])
-    for _ in range(14):
-        p, d = rng.uniform((50, 0, 25), (140, 80, 110)), rng.normal(0, 22, 3)
-        vessel = canvas.capsule(p, p + d, float(rng.uniform(1.5, 3.5)))
-        canvas.paint(vessel & (canvas.hu[vessel.block] == np.float32(hu["liver"])), hu["vein"])
+    canvas.paint(liver.within(cavity), hu["liver"])
+    body.liver_vessels(14, (50, 0, 25), (140, 80, 110), 22)
     canvas.paint(canvas.ellipsoid((58, normal(rng, 78, 5), liver_z - 82), (15, 14, 26)), 8.0)
-    bowel(canvas, rng, hu, (34, 50, float(rng.uniform(-15, 15))), 13)
+    body.bowel((34, 50, rng.uniform(-15, 15)), 13)
     canvas.paint(canvas.ellipsoid((12, 56, float(rng.uniform(-5, 20))), (26, 13, 22), (0.1, 0, 1, 2)), hu["pancreas"])
-    bowel(
-        canvas,
-        rng,
-        hu,
-        (float(rng.uniform(70, 105)), float(rng.uniform(30, 55)), float(rng.uniform(-75, -45))),
-        float(rng.uniform(18, 25)),
-    )
-    bowel(canvas, rng, hu, (float(rng.uniform(95, 110)), float(rng.uniform(5, 25)), -95.0), float(rng.uniform(17, 23)))
+    body.bowel(rng.uniform((70, 30, -75), (105, 55, -45)), float(rng.uniform(18, 25)))
+    body.bowel((rng.uniform(95, 110), rng.uniform(5, 25), -95), float(rng.uniform(17, 23)))
     # the lung behind and beside the liver, a wedge that thins out downwards and forwards
     recess = canvas.box((-np.inf,) * 3, (np.inf,) * 3)
     edge = recess.grid[2] - (normal(rng, 45, 14) + np.float32(0.5) * (recess.grid[1] + 70))
-    thick = np.clip(edge * np.float32(0.35 / half_y), -1, np.float32(22 / half_y))
-    canvas.paint(recess & cavity & (depth > 1 - thick), LUNG)
+    thick = np.clip(edge * np.float32(0.35 / body.half_y), -1, np.float32(22 / body.half_y))
+    canvas.paint(recess & cavity & (np.sqrt(body.squared_depth()) > 1 - thick), LUNG)

@@ -1,4 +1,4 @@
-"""What the scenes of the CT phantoms share: tissues, curves along z, the trunk, ribs, spine and bowel.
+"""What the scenes of the CT phantoms share: tissues, curves along z, and a body with its trunk, ribs, spine and bowel.
 
 Coordinates are (x, y, z) in mm, x to the patient's right, y to the front, z to the head; the origin of x and y is the
 centre of the vertebral bodies. Every painter draws its random numbers in an order that depends on nothing else, so one
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import PchipInterpolator
 
-from reproduction.data.phantoms.canvas import Canvas, Mask
+from reproduction.data.phantoms.canvas import Canvas, Point
 
 AIR, LUNG, FAT = -1000.0, -860.0, -100.0
 Curve = Callable[[NDArray[np.float64]], NDArray[np.float64]]
@@ -64,88 +64,94 @@ def through(knots: list[tuple[float, float]], z0: float, scale: float, deviation
     return at
 
 
-def trunk(canvas: Canvas, rng: np.random.Generator, hu: dict[str, float], inside: float) -> tuple[float, float, float]:
-    """Skin, subcutaneous fat and the muscular wall; return the inner ellipse (centre y, half x, half y)."""
-    half_x, half_y = normal(rng, 168, 10), normal(rng, 116, 6)
-    centre_y = half_y - normal(rng, 84, 4)
-    fat, wall = normal(rng, 17, 4), normal(rng, 13, 2)
-    x, y, _ = canvas.grid
-
-    def within(shrink: float) -> Mask:
-        return (x / (half_x - shrink)) ** 2 + ((y - centre_y) / (half_y - shrink)) ** 2 <= 1
-
-    plane = np.full(np.broadcast_shapes(x.shape, y.shape), AIR, np.float32)
-    for shrink, value in ((0.0, 20.0), (2.0, FAT), (fat, hu["muscle"]), (fat + wall, inside)):
-        plane[within(shrink)] = value
-    canvas.hu[...] = plane
-    return centre_y, half_x - fat - wall, half_y - fat - wall
+def at(curve: Curve, z: float) -> float:
+    """A curve at one height."""
+    return float(curve(np.array([z]))[0])
 
 
-def ribs(canvas: Canvas, rng: np.random.Generator, inner: tuple[float, float, float], lowest_mm: float) -> None:
-    """Ribs in the wall, above `lowest_mm` at the back, falling from the spine forwards: cortical rims around marrow."""
-    centre_y, half_x, half_y = inner
-    start, drop = float(rng.uniform(0, 30)), float(rng.uniform(48, 62))
-    x, y, z = canvas.grid
-    angle = np.arctan2(np.abs(x), centre_y - y)  # 0 at the spine, pi at the breastbone
-    depth = np.sqrt((x / half_x) ** 2 + ((y - centre_y) / half_y) ** 2)
-    ring = (depth > 1.015) & (depth < 1.10) & (angle > 0.42) & (angle < 2.3)
-    i, j = np.nonzero(ring[:, :, 0])
-    height = z[0] + drop * angle[i, j]
-    phase = np.mod(height - start, np.float32(30.0))
-    bone = (phase < 10) & (height > lowest_mm)
-    marrow = (phase > 2) & (phase < 8) & bone & ((depth > 1.035) & (depth < 1.08))[i, j]
-    column = canvas.hu[i, j]
-    column[bone] = 480.0
-    column[marrow] = 170.0
-    canvas.hu[i, j] = column
+class Body:
+    """A patient in the making: the canvas, the random numbers, and this patient's HU of each tissue."""
 
+    def __init__(self, canvas: Canvas, rng: np.random.Generator, inside: float) -> None:
+        """Skin, subcutaneous fat and the muscular wall around what is `inside`."""
+        self.canvas, self.rng, self.hu = canvas, rng, tissues(rng)
+        half_x, half_y = normal(rng, 168, 10), normal(rng, 116, 6)
+        self.centre_y = half_y - normal(rng, 84, 4)
+        fat, wall = normal(rng, 17, 4), normal(rng, 13, 2)
+        self.half_x, self.half_y = half_x - fat - wall, half_y - fat - wall  # of the ellipse inside the wall
+        x, y, _ = canvas.grid
+        plane = np.full(np.broadcast_shapes(x.shape, y.shape), AIR, np.float32)
+        for shrink, value in ((0.0, 20.0), (2.0, FAT), (fat, self.hu["muscle"]), (fat + wall, inside)):
+            plane[(x / (half_x - shrink)) ** 2 + ((y - self.centre_y) / (half_y - shrink)) ** 2 <= 1] = value
+        canvas.hu[...] = plane
 
-def spine(
-    canvas: Canvas, rng: np.random.Generator, hu: dict[str, float], half: tuple[float, float], pitch: float
-) -> None:
-    """Vertebral bodies with cortex and discs, canal, arches, spinous and transverse processes, back muscles."""
-    hx, hy = half
-    start, disc = float(rng.uniform(0, pitch)), 0.2 * pitch
-    gutter = canvas.tube(0.0, -hy - 34, hx + 46, 36)  # no lung behind the spine
-    canvas.paint(gutter & (canvas.hu[gutter.block] == np.float32(LUNG)), FAT)
-    for side in (-1, 1):
-        canvas.paint(canvas.tube(side * (hx + 13), -hy - 32, 28, 20, angle=side * 0.15), hu["muscle"])
-    body = canvas.tube(0.0, 0.0, hx, hy)
-    body = body & (body.grid[1] > -0.85 * hy)
-    x, y, z = body.grid
-    level = np.mod(z - start, np.float32(pitch))
-    plate = np.minimum(np.abs(level - disc), np.float32(pitch) - level) < 1.4
-    rim = (x / (hx - 1.8)) ** 2 + (y / (hy - 1.8)) ** 2 > 1
-    canvas.paint(body, hu["bone"])
-    canvas.paint(body & (rim | plate | (y < -0.85 * hy + 1.8)), 420.0)
-    canvas.paint(body & (level < disc), 85.0)
-    back = -hy - 8
-    arch = canvas.tube(0.0, back, 16, 13)
-    bony = np.mod(arch.grid[2] - start, np.float32(pitch)) > 0.35 * pitch
-    arch = arch & (arch.grid[1] < -0.8 * hy)
-    canvas.paint(arch, hu["muscle"])
-    canvas.paint(arch & bony, 330.0)
-    for low, high in (
-        ((-3.5, back - 42, -np.inf), (3.5, back - 10, np.inf)),
-        ((-hx - 16, back - 7, -np.inf), (hx + 16, back + 3, np.inf)),
-    ):
-        process = canvas.box(low, high)
-        phase = np.mod(process.grid[2] - start, np.float32(pitch))
-        canvas.paint(process & ((phase > 0.4 * pitch) & (phase < 0.75 * pitch)), 280.0)
-    canvas.paint(canvas.tube(0.0, back, 11, 8.5), 22.0)
-    canvas.paint(canvas.tube(0.0, back, 6, 5), 38.0)
+    def squared_depth(self, shrink: float = 0.0) -> NDArray:
+        """Columns (n, n, 1) of the canvas: 0 on the axis of the trunk, 1 `shrink` mm inside the wall."""
+        x, y, _ = self.canvas.grid
+        return (x / (self.half_x - shrink)) ** 2 + ((y - self.centre_y) / (self.half_y - shrink)) ** 2
 
+    def ribs(self, lowest_mm: float) -> None:
+        """Ribs in the wall, above `lowest_mm` at the back, falling from the spine forwards: rims around marrow."""
+        start, drop = float(self.rng.uniform(0, 30)), float(self.rng.uniform(48, 62))
+        x, y, z = self.canvas.grid
+        angle = np.arctan2(np.abs(x), self.centre_y - y)  # 0 at the spine, pi at the breastbone
+        depth = np.sqrt(self.squared_depth())
+        ring = (depth > 1.015) & (depth < 1.10) & (angle > 0.42) & (angle < 2.3)
+        i, j = np.nonzero(ring[:, :, 0])
+        height = z[0] + drop * angle[i, j]
+        phase = np.mod(height - start, np.float32(30.0))
+        bone = (phase < 10) & (height > lowest_mm)
+        marrow = (phase > 2) & (phase < 8) & bone & ((depth > 1.035) & (depth < 1.08))[i, j]
+        column = self.canvas.hu[i, j]
+        column[bone] = 480.0
+        column[marrow] = 170.0
+        self.canvas.hu[i, j] = column
 
-def bowel(
-    canvas: Canvas, rng: np.random.Generator, hu: dict[str, float], centre: tuple[float, float, float], radius: float
-) -> None:
-    """A loop of three bends: wall, fluid or faeces, and now and then gas on top (the patient lies on the back)."""
-    points = np.array(centre) + rng.uniform(-1, 1, (4, 3)) * radius * np.array([1.6, 0.6, 1.8])
-    content, gas = float(rng.uniform(0, 45)), bool(rng.random() < 0.45)
-    level = float(rng.uniform(-0.3, 0.5)) * radius + centre[1]
-    for shrink, value in ((0.0, hu["gut"]), (2.5, content)):
-        for p, q in itertools.pairwise(points):
-            region = canvas.capsule(p, q, radius - shrink)
-            canvas.paint(region, value)
-            if gas and shrink:
-                canvas.paint(region & (region.grid[1] > level), -920.0)
+    def spine(self, hx: float, hy: float, pitch: float) -> None:
+        """Vertebral bodies with cortex and discs, canal, arches, spinous and transverse processes, back muscles."""
+        canvas, hu = self.canvas, self.hu
+        start, disc = float(self.rng.uniform(0, pitch)), 0.2 * pitch
+        canvas.paint(canvas.tube(0.0, -hy - 34, hx + 46, 36), FAT, over=LUNG)  # no lung behind the spine
+        for side in (-1, 1):
+            canvas.paint(canvas.tube(side * (hx + 13), -hy - 32, 28, 20, angle=side * 0.15), hu["muscle"])
+        body = canvas.tube(0.0, 0.0, hx, hy)
+        body = body & (body.grid[1] > -0.85 * hy)
+        x, y, z = body.grid
+        level = np.mod(z - start, np.float32(pitch))
+        plate = np.minimum(np.abs(level - disc), np.float32(pitch) - level) < 1.4
+        rim = (x / (hx - 1.8)) ** 2 + (y / (hy - 1.8)) ** 2 > 1
+        canvas.paint(body, hu["bone"])
+        canvas.paint(body & (rim | plate | (y < -0.85 * hy + 1.8)), 420.0)
+        canvas.paint(body & (level < disc), 85.0)
+        back = -hy - 8
+        arch = canvas.tube(0.0, back, 16, 13)
+        bony = np.mod(arch.grid[2] - start, np.float32(pitch)) > 0.35 * pitch
+        arch = arch & (arch.grid[1] < -0.8 * hy)
+        canvas.paint(arch, hu["muscle"])
+        canvas.paint(arch & bony, 330.0)
+        for half_width, low, high in ((3.5, back - 42, back - 10), (hx + 16, back - 7, back + 3)):
+            process = canvas.box((-half_width, low, -np.inf), (half_width, high, np.inf))
+            phase = np.mod(process.grid[2] - start, np.float32(pitch))
+            canvas.paint(process & ((phase > 0.4 * pitch) & (phase < 0.75 * pitch)), 280.0)
+        canvas.paint(canvas.tube(0.0, back, 11, 8.5), 22.0)
+        canvas.paint(canvas.tube(0.0, back, 6, 5), 38.0)
+
+    def bowel(self, centre: Point, radius: float) -> None:
+        """A loop of three bends: wall, fluid or faeces, and now and then gas on top (the patient lies on the back)."""
+        canvas, rng = self.canvas, self.rng
+        points = np.array(centre) + rng.uniform(-1, 1, (4, 3)) * radius * np.array([1.6, 0.6, 1.8])
+        content, gas = float(rng.uniform(0, 45)), bool(rng.random() < 0.45)
+        level = float(rng.uniform(-0.3, 0.5)) * radius + float(centre[1])
+        for shrink, value in ((0.0, self.hu["gut"]), (2.5, content)):
+            for p, q in itertools.pairwise(points):
+                region = canvas.capsule(p, q, radius - shrink)
+                canvas.paint(region, value)
+                if gas and shrink:
+                    canvas.paint(region & (region.grid[1] > level), -920.0)
+
+    def liver_vessels(self, count: int, low: Point, high: Point, reach: float) -> None:
+        """Short straight veins that begin between two corners, seen where they lie in the liver."""
+        for _ in range(count):
+            start, way = self.rng.uniform(low, high), self.rng.normal(0, reach, 3)
+            vessel = self.canvas.capsule(start, start + way, float(self.rng.uniform(1.5, 3.5)))
+            self.canvas.paint(vessel, self.hu["vein"], over=self.hu["liver"])

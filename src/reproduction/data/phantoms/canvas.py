@@ -8,7 +8,7 @@ y to the front, z to the head.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,8 +20,8 @@ Volume = NDArray[np.float32]
 Block = tuple[slice, slice, slice]
 #: one number an axis, in mm
 Point = Sequence[float] | NDArray[np.float64]
-#: a number, or a function of the heights z in mm (tubes follow the z axis)
-AlongZ = float | Callable[[NDArray[np.float64]], NDArray[np.float64]]
+#: a number, or one for each of the canvas's heights
+AlongZ = float | NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -30,11 +30,15 @@ class Region:
 
     block: Block
     mask: Mask
-    grid: list[Volume]
+    grid: Sequence[Volume]
 
     def __and__(self, mask: Mask) -> Region:
         """Restrict the region to `mask`, an array that broadcasts against the block."""
         return Region(self.block, self.mask & mask, self.grid)
+
+    def within(self, columns: Mask) -> Region:
+        """Restrict the region to some columns of the canvas: a mask (n, n, 1) of the whole of it."""
+        return self & columns[self.block[:2]]
 
 
 class Canvas:
@@ -45,26 +49,34 @@ class Canvas:
         step = field_mm / size
         offsets = (np.arange(size) + 0.5) * step - field_mm / 2
         self.axes = [(float(c) + offsets).astype(np.float32) for c in centre_mm]
+        self.heights = self.axes[2].astype(float)  # what curves along z are functions of
+        self.grid = _open_grid(self.axes)
         self.hu: Volume = np.full((size, size, size), fill_hu, np.float32)
 
-    @property
-    def grid(self) -> tuple[Volume, Volume, Volume]:
-        """The open grid x (n,1,1), y (1,n,1), z (1,1,n), in mm."""
-        x, y, z = self.axes
-        return x[:, None, None], y[None, :, None], z[None, None, :]
-
-    def block(self, low_mm: Point, high_mm: Point) -> tuple[Block, list[Volume]]:
+    def block(self, low_mm: Point, high_mm: Point) -> tuple[Block, Sequence[Volume]]:
         """Return the block of the grid between two corners, and its open grid."""
         cuts = [
             slice(*np.searchsorted(a, np.asarray((lo, hi), np.float32)).tolist())
             for a, lo, hi in zip(self.axes, low_mm, high_mm, strict=True)
         ]
-        x, y, z = (a[c] for a, c in zip(self.axes, cuts, strict=True))
-        return (cuts[0], cuts[1], cuts[2]), [x[:, None, None], y[None, :, None], z[None, None, :]]
+        return (cuts[0], cuts[1], cuts[2]), _open_grid([a[c] for a, c in zip(self.axes, cuts, strict=True)])
 
-    def paint(self, region: Region, hu: float | Volume) -> None:
-        """Set the voxels of a region to `hu` (a number, or an array that broadcasts against its block)."""
-        np.copyto(self.hu[region.block], np.asarray(hu, np.float32), where=region.mask)
+    def _around(self, centre_mm: Point, reach_mm: Point) -> tuple[Block, Sequence[Volume], list[Volume]]:
+        """Return the block around a point, its open grid, and that counted from the point, still float32."""
+        centre, reach = np.asarray(centre_mm, float), np.asarray(reach_mm)
+        block, grid = self.block(centre - reach, centre + reach)
+        return block, grid, [axis - c for axis, c in zip(grid, centre.tolist(), strict=True)]
+
+    def paint(self, region: Region, hu: float, over: float | None = None) -> None:
+        """Set the voxels of a region to `hu`; only those that are `over` now, if that is given."""
+        view = self.hu[region.block]
+        view[region.mask if over is None else region.mask & (view == np.float32(over))] = hu
+
+    def whole(self, region: Region) -> Mask:
+        """The mask of a region on the whole grid."""
+        mask = np.zeros(self.hu.shape, bool)
+        mask[region.block] = region.mask
+        return mask
 
     def ellipsoid(self, centre_mm: Point, semi_mm: Point, bumps: Sequence[float] = (0.0, 0.0, 0.0, 0.0)) -> Region:
         """Points with sum_k (d_k / semi_k)^2 <= 1, axes along the grid's.
@@ -72,14 +84,11 @@ class Canvas:
         `bumps` = (amplitude, phase x, phase y, phase z) moulds the surface with waves.
         """
         amplitude, *phases = (float(v) for v in bumps)
-        reach = [float(s) * (1 + 2 * abs(amplitude)) for s in semi_mm]
-        block, grid = self.block(
-            [c - r for c, r in zip(centre_mm, reach, strict=True)],
-            [c + r for c, r in zip(centre_mm, reach, strict=True)],
-        )
+        semi = np.asarray(semi_mm, float)
+        block, grid, distances = self._around(centre_mm, semi * (1 + 2 * abs(amplitude)))
         q = []
-        for g, c, s, p in zip(grid, centre_mm, semi_mm, phases, strict=True):
-            u = (g - float(c)) / float(s)
+        for d, s, p in zip(distances, semi.tolist(), phases, strict=True):
+            u = d / s
             q.append(u**2 + amplitude * np.sin(np.float32(4.5) * u + p))
         # every term is a function of one coordinate: only the last sum costs a pass over the block
         return Region(block, (q[0] + q[1]) + q[2] <= 1, grid)
@@ -94,8 +103,7 @@ class Canvas:
         """
         semi = np.asarray(semi_mm, float)
         reach = np.sqrt((frame**2 * semi[:, None] ** 2).sum(axis=0)) + bend * semi[2] ** 2
-        block, grid = self.block(np.asarray(centre_mm) - reach, np.asarray(centre_mm) + reach)
-        d = [g - float(c) for g, c in zip(grid, centre_mm, strict=True)]
+        block, grid, d = self._around(centre_mm, reach)
         u, v, w = ((float(r[0]) * d[0] + float(r[1]) * d[1]) + float(r[2]) * d[2] for r in frame)
         local = [
             c.astype(np.float32) for c in ((u + bend * w**2) / float(semi[0]), v / float(semi[1]), w / float(semi[2]))
@@ -117,29 +125,32 @@ class Canvas:
         angle: float = 0.0,
     ) -> Region:
         """Ellipses with semi-axes (rx, ry), turned by `angle` (radians), stacked along z between `z_mm`."""
-        heights = self.axes[2].astype(float)
-        curves = (x_mm, y_mm, rx_mm, ry_mm)
-        cx, cy, rx, ry = (np.broadcast_to(f(heights) if callable(f) else f, heights.shape) for f in curves)
+        cx, cy, rx, ry = (np.broadcast_to(f, self.heights.shape) for f in (x_mm, y_mm, rx_mm, ry_mm))
         r = float(np.maximum(rx, ry).max())
         block, grid = self.block((cx.min() - r, cy.min() - r, z_mm[0]), (cx.max() + r, cy.max() + r, z_mm[1]))
         x, y, _ = grid
         cx, cy, rx, ry = (f[block[2]].astype(np.float32) for f in (cx, cy, rx, ry))
+        u, v = x - cx, y - cy
         if angle:
             c, s = float(np.cos(angle)), float(np.sin(angle))
-            u, v = c * (x - cx) + s * (y - cy), c * (y - cy) - s * (x - cx)
-            return Region(block, (u / rx) ** 2 + (v / ry) ** 2 <= 1, grid)
-        return Region(block, ((x - cx) / rx) ** 2 + ((y - cy) / ry) ** 2 <= 1, grid)
+            u, v = c * u + s * v, c * v - s * u
+        return Region(block, (u / rx) ** 2 + (v / ry) ** 2 <= 1, grid)
 
     def capsule(self, start_mm: Point, end_mm: Point, radius_mm: float) -> Region:
         """Points at most `radius_mm` from the segment between two points."""
         p, q = np.asarray(start_mm, float), np.asarray(end_mm, float)
         block, grid = self.block(np.minimum(p, q) - radius_mm, np.maximum(p, q) + radius_mm)
-        d = [g - float(o) for g, o in zip(grid, p, strict=True)]
+        d = [axis - float(start) for axis, start in zip(grid, p, strict=True)]
         line = [float(e) for e in q - p]
         t = (d[0] * line[0] + d[1] * line[1] + d[2] * line[2]) / max(sum(e * e for e in line), 1e-9)
         t = np.clip(t, 0, 1)
         squared = (d[0] - t * line[0]) ** 2 + (d[1] - t * line[1]) ** 2 + (d[2] - t * line[2]) ** 2
         return Region(block, squared <= radius_mm**2, grid)
+
+
+def _open_grid(axes: Sequence[Volume]) -> Sequence[Volume]:
+    """Coordinates x (n,1,1), y (1,n,1), z (1,1,n), in mm."""
+    return np.meshgrid(*axes, indexing="ij", sparse=True)
 
 
 def block_mean(volume: Volume, factor: int) -> Volume:

@@ -117,9 +117,9 @@ def ct_phantom(organ: str, seed: int, size: int = 64, spacing_mm: float = 3.0) -
 
     rng = np.random.default_rng([seed, ORGANS.index(organ)])
     field = size * spacing
-    scene = Kidney(rng) if organ == "kidney" else ChestTube(rng, organ)
+    scene = Kidney(rng) if organ == "kidney" else ChestTube(rng, organ, field)
     # a scan's voxels do not know where the organ is: its centre lies anywhere within the central one
-    centre = scene.centroid(field) + rng.uniform(-1.5, 1.5, 3)
+    centre = scene.centroid() + rng.uniform(-1.5, 1.5, 3)
     canvas = Canvas([float(c) for c in centre], field, 3 * size)
     mask = scene.paint(canvas, rng)
     # an odd number of samples a voxel: no label voxel is exactly half full

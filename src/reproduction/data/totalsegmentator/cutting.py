@@ -65,27 +65,25 @@ class Cutting:
         self.folder, self.source, self.organs, self.criteria, self.cases = folder, source, organs, criteria, cases
         self.workers, self._report = workers, report
         self.subjects = in_order(subject for subject, _ in source.sizes)
-        self.structures: dict[str, dict[str, Structure | str]] = {organ: {} for organ in organs}
-        self.damaged: dict[str, str] = {}  # subjects whose CT cannot be used
+        self.structures: dict[str, dict[str, Structure]] = {organ: {} for organ in organs}
+        self.unusable: dict[str, dict[str, str]] = {organ: {} for organ in organs}  # subjects, and why
         self.left_out: dict[str, dict[str, str]] = {}
         self.entries: dict[str, dict[str, dict[str, Any]]] = {}
 
     def read_masks(self) -> None:
         """Measure every structure of every subject; what is on disk is not read again."""
-        todo, lacking = [], set()
+        todo = []
         for subject in self.subjects:
             for organ, name in self.organs.items():
                 if (subject, CT) not in self.source.sizes:
-                    self.structures[organ][subject] = "no CT"
-                    lacking.add((subject, "no CT"))
+                    self.unusable[organ][subject] = "no CT"
                 elif (subject, name) not in self.source.sizes:
-                    self.structures[organ][subject] = f"no mask {name}"
-                    lacking.add((subject, f"no mask {name}"))
+                    self.unusable[organ][subject] = f"no mask {name}"
                 elif (known := read_structure(self._structure_path(organ, subject))) is not None:
                     self.structures[organ][subject] = known
                 else:
                     todo.append((organ, subject))
-        for subject, why in sorted(lacking):
+        for subject, why in sorted({item for unusable in self.unusable.values() for item in unusable.items()}):
             self._report(f"{subject}: skipped, {why}")
         self._report(f"{len(self.subjects)} subjects, {len(todo)} masks to read")
         self._parallel("masks", self._read_mask, todo)
@@ -96,12 +94,11 @@ class Cutting:
     def _read_mask(self, organ: str, subject: str) -> None:
         name = self.organs[organ]
         try:
-            mask, place = read_label(self.source.read((subject, name)))
+            structure = read_mask(self.source, subject, name)
         except ValueError as error:
-            self.structures[organ][subject] = f"damaged mask {name} ({error})"  # not kept: it is read again next time
-            self._report(f"{subject}: skipped for {organ}, {self.structures[organ][subject]}")
+            self.unusable[organ][subject] = f"damaged mask {name} ({error})"  # not kept: it is read again next time
+            self._report(f"{subject}: skipped for {organ}, {self.unusable[organ][subject]}")
         else:
-            structure = measure_structure(mask, place.affine, place.spacing_mm, CELLS, CELL_MM)
             write_structure(self._structure_path(organ, subject), structure)
             self.structures[organ][subject] = structure
 
@@ -110,12 +107,13 @@ class Cutting:
         while True:
             todo: dict[str, list[str]] = {}
             for organ, structures in self.structures.items():
-                known = {subject: self.damaged.get(subject, known) for subject, known in structures.items()}
-                chosen, self.left_out[organ] = select(known, self.criteria[organ], self.cases)
+                chosen, self.left_out[organ] = select(
+                    structures, self.unusable[organ], self.criteria[organ], self.cases
+                )
                 self._check_number(organ, len(chosen), partial)
                 self.entries[organ] = {}
                 for subject in chosen:
-                    entry = self._entry_of_file(organ, subject)
+                    entry = self._entry(organ, subject)
                     if entry is None:
                         todo.setdefault(subject, []).append(organ)
                     else:
@@ -138,9 +136,14 @@ class Cutting:
             + ("" if partial or passed < FOLDS else f"; ask for fewer (--cases {passed}), no mask is read again")
         )
 
-    def _entry(self, organ: str, case: Case) -> dict[str, Any]:
-        structure = self.structures[organ][case.id]
-        assert isinstance(structure, Structure)
+    def _entry(self, organ: str, subject: str) -> dict[str, Any] | None:
+        """Entry of a case in the manifest, from its file; None if it has not been cut."""
+        path = self.folder / organ / f"{subject}.npz"
+        if not path.is_file():
+            return None
+        case, structure = read_case(path), self.structures[organ][subject]
+        if structure.label is None or not np.array_equal(case.label, structure.label):
+            raise ValueError(f"{path} has another label than {self._structure_path(organ, subject)}; delete both")
         return {
             **case.entry(),
             "scan_voxels": structure.voxels,
@@ -148,27 +151,15 @@ class Cutting:
             "scan_spacing_mm": list(structure.spacing_mm),
         }
 
-    def _entry_of_file(self, organ: str, subject: str) -> dict[str, Any] | None:
-        path = self.folder / organ / f"{subject}.npz"
-        if not path.is_file():
-            return None
-        case, structure = read_case(path), self.structures[organ][subject]
-        assert isinstance(structure, Structure)
-        if structure.label is None or not np.array_equal(case.label, structure.label):
-            raise ValueError(f"{path} has another label than {self._structure_path(organ, subject)}; delete both")
-        return self._entry(organ, case)
-
     def _read_ct(self, subject: str, organs: list[str]) -> None:
         try:
             scan = read_image(self.source.read((subject, CT)))
-            made = {}
-            for organ in organs:
-                structure = self.structures[organ][subject]
-                assert isinstance(structure, Structure)
-                made[organ] = cut_case(subject, scan, structure)
+            made = {organ: cut_case(subject, scan, self.structures[organ][subject]) for organ in organs}
         except ValueError as error:
-            self.damaged[subject] = f"damaged CT ({error})"
-            self._report(f"{subject}: skipped, {self.damaged[subject]}")
+            why = f"damaged CT ({error})"
+            for unusable in self.unusable.values():
+                unusable[subject] = why
+            self._report(f"{subject}: skipped, {why}")
         else:
             for organ, case in made.items():
                 write_case(self.folder / organ / f"{subject}.npz", case)
@@ -187,6 +178,12 @@ class Cutting:
                 pool.shutdown(wait=False, cancel_futures=True)
                 self.source.close()  # ends transfers and pauses; the pool waits for its threads
                 raise
+
+
+def read_mask(source: Subjects, subject: str, name: str) -> Structure:
+    """Read the mask of one class of a subject, and measure the structure; a damaged one is a ``ValueError``."""
+    mask, place = read_label(source.read((subject, name)))
+    return measure_structure(mask, place.affine, place.spacing_mm, CELLS, CELL_MM)
 
 
 def cut_case(subject: str, scan: tuple[NDArray, Place], structure: Structure) -> Case:

@@ -13,17 +13,18 @@ import dataclasses
 import os
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path
 
 from tqdm import tqdm
 
 from reproduction.data.cases import FOLDS, Case, CaseSet, in_order, read_case, write_manifest
 from reproduction.data.http_range import RequestLimits
-from reproduction.data.nifti import read_image, read_label
-from reproduction.data.totalsegmentator.cutting import AIR_HU, CELL_MM, CELLS, Cutting, cut_case
-from reproduction.data.totalsegmentator.selection import Criteria, measure_structure
+from reproduction.data.nifti import read_image
+from reproduction.data.totalsegmentator.cutting import AIR_HU, CELL_MM, CELLS, Cutting, cut_case, read_mask
+from reproduction.data.totalsegmentator.selection import Criteria
 from reproduction.data.totalsegmentator.subjects import CT, Subjects
-from reproduction.data.totalsegmentator.versions import Version, check_source, checked, open_source, version_of
+from reproduction.data.totalsegmentator.versions import Version, checked, open_source, version_of
 from reproduction.paths import write_json
 
 #: organ to the name of its class in the data set
@@ -93,7 +94,10 @@ def make_totalsegmentator(
             f"expected at least {FOLDS}, at least 1, and {', '.join(ORGANS)}"
         )
     patch = {
-        **{"shape": [CELLS] * 3, "spacing_mm": [CELL_MM] * 3, "fill": AIR_HU, "cases": cases},
+        "shape": [CELLS] * 3,
+        "spacing_mm": [CELL_MM] * 3,
+        "fill": AIR_HU,
+        "cases": cases,
         "rules": {organ: dataclasses.asdict(criteria[organ]) for organ in ORGANS},
     }
     if (folder / "manifest.json").is_file():
@@ -106,23 +110,25 @@ def make_totalsegmentator(
             )
         if not finished.missing() and (partial or not finished.manifest["source"].get("partial")):
             return finished
-    check_source(source)
-    write_json(folder / "selection" / "version.json", {"version": version.name})
 
     def say(line: str) -> None:
         with tqdm.external_write_mode():  # not into the progress bar
             report(line)
 
-    subjects = open_source(folder / "selection", source, version, ORGANS.values(), partial, limits, say)
-    try:
+    keep = folder / "selection"
+    with closing(open_source(keep, source, version, ORGANS.values(), partial, limits, say)) as subjects:
+        write_json(keep / "version.json", {"version": version.name})
         cutting = Cutting(folder, subjects, ORGANS, criteria, cases, workers, say)
         cutting.read_masks()
         cutting.read_cts(partial)
-    finally:
-        subjects.close()
     about = {
-        **{"name": "TotalSegmentator", "version": version.name, "url": version.url, "licence": "CC BY 4.0"},
-        **{"bytes": version.size, "md5": version.md5, "read_from": subjects.kind},
+        "name": "TotalSegmentator",
+        "version": version.name,
+        "url": version.url,
+        "licence": "CC BY 4.0",
+        "bytes": version.size,
+        "md5": version.md5,
+        "read_from": subjects.kind,
         "checked": checked(subjects.kind, version, partial),
         "subjects": len(cutting.subjects),
         "partial": len(cutting.subjects) != version.subjects,
@@ -151,20 +157,18 @@ def examples(
     OSError
         If ``source`` cannot be read.
     """
-    folder, cases = Path(folder), {}
-    for organ in ORGANS:
-        if paths := sorted((folder / organ).glob("*.npz")):
-            cases[organ] = read_case(paths[0])
-    if source is not None and len(cases) < len(ORGANS):
-        with tempfile.TemporaryDirectory() as keep:
-            known = version_of(folder, version)
-            subjects = open_source(Path(keep), source, known, ORGANS.values(), partial=True, limits=limits)
-            try:
-                for organ in ORGANS:
-                    if organ not in cases and (found := _example(subjects, organ, report)) is not None:
-                        cases[organ] = found
-            finally:
-                subjects.close()
+    folder = Path(folder)
+    cases = {organ: read_case(paths[0]) for organ in ORGANS if (paths := sorted((folder / organ).glob("*.npz")))}
+    missing = [organ for organ in ORGANS if organ not in cases]
+    if source is not None and missing:
+        known = version_of(folder, version)
+        with (
+            tempfile.TemporaryDirectory() as keep,
+            closing(open_source(Path(keep), source, known, ORGANS.values(), partial=True, limits=limits)) as subjects,
+        ):
+            for organ in missing:
+                if found := _example(subjects, organ, report):
+                    cases[organ] = found
     if not cases:
         raise ValueError(
             f"{folder} holds no case of {', '.join(ORGANS)}" + ("" if source else ", and no source is given")
@@ -178,8 +182,7 @@ def _example(subjects: Subjects, organ: str, report: Callable[[str], None]) -> C
         if (subject, ORGANS[organ]) not in subjects.sizes:
             continue
         try:
-            mask, place = read_label(subjects.read((subject, ORGANS[organ])))
-            structure = measure_structure(mask, place.affine, place.spacing_mm, CELLS, CELL_MM)
+            structure = read_mask(subjects, subject, ORGANS[organ])
             if structure.label is not None and structure.label.any():
                 return cut_case(subject, read_image(subjects.read((subject, CT))), structure)
         except ValueError as error:

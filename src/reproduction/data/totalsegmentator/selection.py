@@ -140,14 +140,16 @@ def read_structure(path: str | os.PathLike[str]) -> Structure | None:
 
 
 def select(
-    structures: Mapping[str, Structure | str], criteria: Criteria, cases: int
+    structures: Mapping[str, Structure], unusable: Mapping[str, str], criteria: Criteria, cases: int
 ) -> tuple[list[str], dict[str, str]]:
     """Take the first ``cases`` subjects that meet the criteria.
 
     Parameters
     ----------
     structures
-        Subject to the measures of its structure, or to the reason why there are none.
+        Subject to the measures of its structure.
+    unusable
+        Subject to the reason why it cannot be taken, whatever was measured.
     criteria, cases
         What to take, and how many.
 
@@ -160,14 +162,13 @@ def select(
 
     Examples
     --------
-    >>> select({"s0000": "no mask", "s0001": "no CT"}, Criteria("", 1, 1, 0), 1)
+    >>> select({}, {"s0000": "no mask", "s0001": "no CT"}, Criteria("", 1, 1, 0), 1)
     ([], {'s0000': 'no mask', 's0001': 'no CT'})
     """
     chosen: list[str] = []
     left_out: dict[str, str] = {}
-    for subject in in_order(structures):
-        known = structures[subject]
-        reason = known if isinstance(known, str) else known.exclusion(criteria)
+    for subject in in_order({*structures, *unusable}):
+        reason = unusable[subject] if subject in unusable else structures[subject].exclusion(criteria)
         if reason is None and len(chosen) == cases:
             reason = f"not needed: {cases} come before it"
         if reason is None:

@@ -59,14 +59,6 @@ def version_of(folder: Path, version: str | Version | None) -> Version:
     return wanted
 
 
-def check_source(source: str | os.PathLike[str] | None) -> None:
-    """Refuse a local source that does not exist."""
-    if source is not None and not is_url(source) and not Path(source).exists():
-        raise FileNotFoundError(
-            f"source {source} does not exist; expected the archive, a folder of sNNNN/ct.nii.gz, or an http(s) address"
-        )
-
-
 def checked(kind: str, version: Version, partial: bool) -> str:
     """What was known of the whole source beforehand and agreed with it, for the manifest."""
     if partial:
@@ -91,13 +83,16 @@ def open_source(
     FileNotFoundError, ValueError
         If a local source is not there, or is not this version.
     """
-    check_source(source)
     if source is None or is_url(source):
         url = version.url if source is None else str(source)
         size = None if partial else version.size
         opened: Subjects = Remote(url, size, classes, keep / "listing.json", limits, report)
     elif (path := Path(source)).is_dir():
         opened = Folder(path, classes)
+    elif not path.exists():
+        raise FileNotFoundError(
+            f"source {source} does not exist; expected the archive, a folder of sNNNN/ct.nii.gz, or an http(s) address"
+        )
     else:
         if version.md5 and not partial:
             report(f"checking the MD5 of {path}")
