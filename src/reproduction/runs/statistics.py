@@ -180,7 +180,7 @@ def without_empty_trainings(cases: pd.DataFrame) -> pd.DataFrame:
     axes = ["organ", "a", "fold", *([SEED_AXIS] if SEED_AXIS in cases else [])]
     at_half: Any = cases[cases["method"].isin(["CE(0)", "SD(0)"])]
     most = at_half.groupby([*axes, "method"])["volume"].max().reset_index()
-    empty = pd.MultiIndex.from_frame(most.loc[most["volume"] == 0, axes])
+    empty = pd.MultiIndex.from_frame(cast(pd.DataFrame, most.loc[most["volume"] == 0, axes]))
     kept: Any = cases[~pd.MultiIndex.from_frame(cases[axes]).isin(empty)]
     same = [name for name in ("organ", "a", "method", "fold", "case", "person") if name in cases]
     return kept.drop(columns=[SEED_AXIS], errors="ignore").groupby(same, sort=False).mean().reset_index()
