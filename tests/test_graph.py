@@ -15,7 +15,7 @@ LIBRARY = [
     {"_core"},
     {"metrics", "fields"},
     {"expected", "optimal", "noise"},
-    {"linear_fractional", "volume"},
+    {"linear_fractional", "raters", "volume"},
     {"__init__"},
 ]
 EXPERIMENT = [

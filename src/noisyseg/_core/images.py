@@ -141,15 +141,15 @@ class Images:
             return tuple(self.back(list(part)) for part in zip(*found, strict=True))
         return self.back(found)
 
-    def masks(self, run: Callable[[Array], Array]) -> Array:
+    def masks(self, run: Callable[..., Array]) -> Array:
         """Apply a function of the values of one image, which gives a mask of them, to every image."""
         view = self.views[0]
         tensor = is_tensor(view)
         mask = view.new_zeros(self.shape, dtype=sys.modules["torch"].bool) if tensor else np.zeros(self.shape, bool)
         moved = self.moved(mask)
         where = None if self.where is None else self.moved(self.where)
-        for index, (values,) in zip(np.ndindex(*self.batch), self.each(), strict=True):
-            chosen = self._named(run, (values,), index)
+        for index, values in zip(np.ndindex(*self.batch), self.each(), strict=True):
+            chosen = self._named(run, values, index)
             if where is None:
                 moved[index] = chosen
             else:
