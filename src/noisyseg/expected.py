@@ -63,7 +63,8 @@ def expected_dice(s: Array, labels: Array, *, axis: Any = None, where: Any = Non
 
     A soft `s` with values in [0, 1] is scored by the same formula, which is one minus its soft-Dice loss. Dice is 1 for
     an empty `s` against an empty label. `noisyseg.dice` of `s` and the `marginal` of the same labels is another number:
-    see `dice_covariance`. Book: ``prop-weighted-mean``, ``prop-covariance``, ``prop-overestimate``.
+    see `dice_covariance`. Book: ``prop-weighted-mean``, ``prop-covariance``, ``prop-overestimate``,
+    ``prop-fractional-voxel``.
 
     Examples
     --------

@@ -35,7 +35,8 @@ def expected_dice_optimum(labels: Array, *, axis: Any = None, where: Any = None)
     Among masks of x voxels those with the largest :math:`w_x` are best, so only x is searched. Most volumes are ruled
     out by a bound, and the rest are tried; the mean Dice of the result is the largest one up to a relative 1e-13.
     Voxels that all labels hold are in the mask, voxels that none holds are not. Where the marginal is all that is
-    known, or all labels have one volume, it is `noisyseg.optimal_dice`.
+    known, or all labels have one volume, it is `noisyseg.optimal_dice`. Book: ``thm-expected-dice``,
+    ``prop-volume-search``, ``prop-size-disagreement``.
 
     Parameters
     ----------
@@ -157,7 +158,8 @@ def rater_agreement(m: Array, *, axis: Any = None, where: Any = None) -> Scores:
         \kappa \le \sup_s D_m(s) \le \sqrt\kappa
 
     with L and L' independent labels of marginal `m`. For the `noisyseg.marginal` of R labels the two raters may be the
-    same; over pairs of different ones it is ``(R * kappa - 1) / (R - 1)``. 1 for a label and for an all-zero `m`.
+    same; over pairs of different ones it is ``(R * kappa - 1) / (R - 1)``. 1 for a label and for an all-zero `m`. Book:
+    ``prop-rater-agreement``.
 
     Examples
     --------
@@ -184,7 +186,8 @@ def independent_dice(s: Array, m: Array, *, axis: Any = None, where: Any = None)
     with A and B the numbers of labelled voxels inside and outside `s`, which are Poisson binomial. Among masks of one
     volume those with the largest marginal are best, so an optimum is ``m >= u`` up to ties; u is close to
     `noisyseg.dice_threshold`, since :math:`|E[D_L(s)] - D_m(s)| \le \sqrt{\sum_i m_i (1 - m_i)} / (2 (|s| + |m|))` with
-    volumes in voxels. At most 20,000 voxels may be uncertain, 0 < m < 1; the time grows with their square.
+    volumes in voxels. At most 20,000 voxels may be uncertain, 0 < m < 1; the time grows with their square. Book:
+    ``prop-independent``.
 
     Examples
     --------

@@ -45,6 +45,7 @@ def unequal_sizes(r, voxels):
     return labels
 
 
+@pytest.mark.statement("thm-expected-dice")
 def test_hand_computed():
     """Of {1}, {1} and {1, ..., 5}: one voxel has (1 + 1 + 2/6) / 3, all have (1/3 + 1/3 + 1) / 3."""
     labels = unequal_sizes(3, 5)
@@ -54,6 +55,7 @@ def test_hand_computed():
     assert optimal_dice(marginal(labels)).all()
 
 
+@pytest.mark.statement("thm-expected-dice")
 @pytest.mark.parametrize("r", [1, 2, 3, 5, 9, 17, 40])
 def test_the_best_of_all_masks(r):
     rng = np.random.default_rng(r)
@@ -70,6 +72,7 @@ def test_the_best_of_all_masks_of_16_voxels():
         assert expected_dice(expected_dice_optimum(labels), labels) == pytest.approx(means(labels).max(), abs=1e-13)
 
 
+@pytest.mark.statement("prop-volume-search")
 def test_no_volume_is_missed(monkeypatch):
     """Against all volumes, one by one, where the search leaves most of them out; labels of 10 to 300 voxels."""
     tried = []
@@ -96,6 +99,7 @@ def test_no_volume_is_missed(monkeypatch):
     assert len(tried) < looked_at / 6
 
 
+@pytest.mark.statement("thm-expected-dice")
 def test_a_pattern_may_be_taken_in_part():
     """Equal voxels, of which the best mask holds some: the first in C order."""
     rng = np.random.default_rng(0)
@@ -112,6 +116,7 @@ def test_a_pattern_may_be_taken_in_part():
     assert expected_dice(best, labels) == pytest.approx(means(labels).max(), abs=1e-14)
 
 
+@pytest.mark.statement("thm-expected-dice")
 @given(
     hnp.arrays(bool, st.tuples(st.integers(1, 6), st.integers(1, 8))),
     seeds,
@@ -132,6 +137,27 @@ def test_conventions(labels, seed):
         assert score == pytest.approx(expected_dice(optimal_dice(marginal(labels)), labels), abs=1e-13)
 
 
+@pytest.mark.statement("prop-fractional-voxel")
+def test_one_fractional_voxel():
+    """{2} with probability .282 and {1, 3} with .718: a part of voxel 2 is better than all and nothing."""
+    labels = np.array([[0, 1, 0]] * 282 + [[1, 0, 1]] * 718)
+    best = means(labels).max()
+    assert best == pytest.approx(0.718, abs=1e-15)
+    assert expected_dice(np.array([1, 0.3, 1]), labels) == pytest.approx(0.282 * 0.6 / 3.3 + 0.718 * 4 / 4.3, abs=1e-14)
+    assert expected_dice(np.array([1, 0.3, 1]), labels) > best + 1.1e-3
+    rng = np.random.default_rng(11)
+    for _ in range(40):  # two values that are not 0 or 1 can be moved against each other without loss
+        labels = rng.random((4, 5)) < rng.random((4, 1))
+        c = rng.random(5)
+        i, j = rng.choice(5, 2, replace=False)
+        up, down = min(1 - c[i], c[j]), min(c[i], 1 - c[j])
+        ends = [c.copy(), c.copy()]
+        ends[0][[i, j]] += np.array([up, -up])
+        ends[1][[i, j]] += np.array([-down, down])
+        scores = [expected_dice(np.clip(end, 0, 1), labels) for end in ends]
+        assert max(scores) >= expected_dice(c, labels) - 1e-14
+
+
 def test_empty_labels():
     assert not expected_dice_optimum(np.zeros((3, 4))).any()
     some = np.zeros((5, 4))
@@ -141,6 +167,7 @@ def test_empty_labels():
     assert expected_dice_optimum(some).tolist() == [True, True, False, False]
 
 
+@pytest.mark.statement("prop-volume-search")
 def test_a_tie_of_many_volumes_is_found_at_once():
     """Labels of one volume: D_m = 1/2 for every mask of the certain voxels and any others."""
     n = 90_000
@@ -152,6 +179,7 @@ def test_a_tie_of_many_volumes_is_found_at_once():
     assert expected_dice(best, labels) == pytest.approx(2 * dice_threshold(marginal(labels)), abs=1e-14)
 
 
+@pytest.mark.statement("prop-size-disagreement")
 @pytest.mark.parametrize("voxels", [10, 100, 10_000])
 @pytest.mark.parametrize("r", [3, 4, 10])
 def test_raters_who_disagree_on_size(r, voxels):
@@ -166,6 +194,7 @@ def test_raters_who_disagree_on_size(r, voxels):
     assert loss < (r - 2) / r
 
 
+@pytest.mark.statement("prop-rater-agreement")
 @given(marginals)
 @settings(max_examples=200, deadline=None)
 def test_agreement_bounds_the_best_dice(m):
@@ -173,6 +202,7 @@ def test_agreement_bounds_the_best_dice(m):
     assert kappa - 1e-14 <= best <= math.sqrt(kappa) + 1e-14
 
 
+@pytest.mark.statement("prop-rater-agreement")
 def test_agreement_of_raters():
     """The pooled Dice of all pairs, with and without those of a rater and himself."""
     rng = np.random.default_rng(4)
@@ -189,6 +219,7 @@ def test_agreement_of_raters():
     assert (5 * kappa - 1) / 4 == pytest.approx(others, abs=1e-15)
 
 
+@pytest.mark.statement("prop-rater-agreement")
 def test_both_bounds_are_sharp():
     """Certain on v^2 and at the threshold elsewhere; and m on a part of volume v, the rest spread thinly."""
     for v in (0.1, 0.5, 0.9):
@@ -207,6 +238,7 @@ def independent(m):
     return labels, np.where(labels, m, 1 - m).prod(axis=1)
 
 
+@pytest.mark.statement("prop-independent")
 @given(hnp.arrays(np.float64, 6, elements=st.floats(0, 1)))
 @settings(max_examples=60, deadline=None)
 def test_independent_voxels(m):
@@ -230,6 +262,7 @@ def test_independent_voxels(m):
     assert max(level_sets) <= max(firsts) + 1e-13
 
 
+@pytest.mark.statement("prop-independent")
 def test_independent_voxels_of_an_image():
     rng = np.random.default_rng(5)
     m = np.clip(1.3 * rng.random((12, 12)) - 0.1, 0, 1)
