@@ -151,7 +151,7 @@ def agreement(claims: Sequence[Claim]) -> str:
     """Count the judgements, and say how they were made."""
     found = [claim.judgement for claim in claims]
     parts = [f"“{word}” {found.count(word)}" for word in WORDS if word in found]
-    text = f"Statements tested: {len(claims)}" + (f", of which {', '.join(parts)}." if parts else ".")
+    text = f"Statements: {len(claims)}" + (f", of which {', '.join(parts)}." if parts else ".")
     return (
         f"{text} Alike means within ±{short(MARGIN)} in Dice; p-values come from the standard errors over persons and "
         f"over folds, whichever is larger, and are adjusted for the number of statements (Holm)."
