@@ -1,6 +1,6 @@
 """The statements of the paper's section 5.4, made precise and tested by our results (chapter *The experiment*).
 
-Each statement is tested against a difference of `MARGIN` in Dice, with the standard errors over persons and folds. Holm's
+Each statement is tested against a difference of `MARGIN` in Dice, with standard errors over persons and folds. Holm's
 procedure adjusts the p-values of all statements on a page for their number. A statement *agrees* if its adjusted p is
 below `ALPHA`; it *does not agree* if the opposite has such a p; else it is undecided. Of several settings that a
 statement names the least favourable counts, so no adjustment is due within a statement.
@@ -86,7 +86,7 @@ def _numbers(rows: Iterable[Row]) -> str:
 
 
 def _opposite(p_values: Sequence[float]) -> float:
-    """p against a statement on several settings: that of the clearest one, times their number (Bonferroni)."""
+    """Give the p against a statement on several settings: that of the clearest one, times their number (Bonferroni)."""
     return min(1.0, len(p_values) * min(p_values))
 
 
