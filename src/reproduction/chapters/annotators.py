@@ -189,8 +189,8 @@ def measure_annotators(
         rows.append(agreement_row(s) | fit)
         profiles.append(profile)
         report(f"{s.name}: {len(s.annotators)} annotators, fitted ({k + 1} of {len(found)})")
-    table = pd.DataFrame(rows)
-    b = table.groupby("group")["b"].median() if "b" in table else pd.Series(dtype=float)
+    table: Any = pd.DataFrame(rows)
+    b: Any = table.groupby("group")["b"].median() if "b" in table else pd.Series(dtype=float)
     for k, s in enumerate(found):
         others = table[(table["group"] == s.group) & (table["case"] != s.case)]["a_dice"]
         a = float(others.median()) if len(others) else float(rows[k]["a_dice"])
@@ -215,8 +215,8 @@ def measure_annotators(
 
 def _pooled(profiles: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """Average profiles over the structures of a group: correlations by weight, shares of displacements plainly."""
-    every = pd.concat([profile for profile in profiles if len(profile)])
-    sums = every.groupby(["group", "kind", "x"], as_index=False)[["value", "weight"]].sum()
+    every: Any = pd.concat([profile for profile in profiles if len(profile)])
+    sums: Any = every.groupby(["group", "kind", "x"], as_index=False)[["value", "weight"]].sum()
     shares = sums["kind"] == "displacement"
     total = sums.groupby(["group", "kind"])["value"].transform("sum")
     sums["value"] = np.where(shares, sums["value"] / total, sums["value"] / sums["weight"])

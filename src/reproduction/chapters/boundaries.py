@@ -107,7 +107,7 @@ def displacements(labels: NDArray[np.bool_], spacing: Sequence[float], seed: int
     phi = np.stack([signed_distance(label, spacing) for label in labels])
     mean = phi.mean(axis=0)
     reference = mean < 0
-    edge = np.argwhere(reference & ~binary_erosion(reference))
+    edge = np.argwhere(reference & ~np.asarray(binary_erosion(reference), dtype=bool))
     if len(edge) > POINTS:
         edge = edge[np.sort(np.random.default_rng(seed).choice(len(edge), POINTS, replace=False))]
     at = tuple(edge.T)
@@ -115,7 +115,7 @@ def displacements(labels: NDArray[np.bool_], spacing: Sequence[float], seed: int
     normals = np.stack([np.asarray(slope)[at] for slope in slopes], axis=1)
     normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
     values = mean[at] - phi[(slice(None), *at)]  # an outline farther out has the smaller signed distance
-    return Displacements(reference, edge * np.asarray(spacing), normals, values)
+    return Displacements(reference, edge * np.asarray(spacing, dtype=np.float64), normals, values)
 
 
 def strength(labels: NDArray[np.bool_], reference: NDArray[np.bool_], spacing: Sequence[float]) -> float:

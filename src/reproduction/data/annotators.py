@@ -121,7 +121,7 @@ def kits23_structures(source: str | os.PathLike[str]) -> Iterator[Structure]:
         yield structure(name, case, group, drawings, spacing)
 
 
-def _volume(path: Path, values: int) -> tuple[NDArray[np.int64], tuple[float, ...]]:
+def _volume(path: Path, values: int) -> tuple[NDArray[np.uint8], tuple[float, ...]]:
     try:
         voxels, place = read_label(path.read_bytes(), range(values), canonical=False)
     except ValueError as error:
