@@ -11,7 +11,7 @@ scans, by
 The cells of BU-BIL (BSD licence with 4 clauses) are at
 https://www.cs.bu.edu/faculty/betke/BiomedicalImageSegmentation/; give the folder that holds the annotations,
 <set>/<person>_<tool>/seg_<image>.png. Folders of cropped bit fields do as well. Run it again at any time: the tables
-are replaced as a whole. Everything it does is in reproduction.chapters.annotators; STAPLE is SimpleITK's.
+are replaced as a whole. Everything it does is in reproduction.chapters.annotators.
 """
 
 import argparse

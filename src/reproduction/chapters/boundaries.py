@@ -2,7 +2,8 @@
 
 Under the model every annotator moves the points of one outline by Gaussian fields. Along the normal n(p) of the outline
 the displacement at p has the variance a^2, and at two points p and q of one annotator the covariance
-``a^2 exp(-|p - q|^2 / (2 b^2)) n(p) . n(q)``. The outline is not known; that of the mean signed distance stands for it.
+``a^2 exp(-|p - q|^2 / (2 b^2)) n(p) . n(q)``. The outline is not known; that of
+at least half of the annotators stands for it.
 """
 
 from __future__ import annotations
@@ -13,21 +14,24 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import binary_erosion, distance_transform_edt
-from scipy.optimize import minimize_scalar
+from scipy.ndimage import binary_erosion
+from scipy.optimize import brentq, minimize_scalar
+from scipy.spatial import cKDTree
 
 from noisyseg import GaussianDeformation
 from noisyseg.raters import rater_agreement
 
+REACH = 2  # voxels around a point from which its normal is taken
 POINTS = 600  # of an outline, drawn if it has more; pairs of them are compared
 BINS = 24  # of the distance between two points, up to half the largest distance
 
 
 @dataclass(frozen=True)
 class Displacements:
-    """Displacements of R outlines at P points of their mean: ``values`` (R, P), with mean 0 over the annotators.
+    """Displacements of R outlines at P points of a reference: ``values`` (R, P), with mean 0 over the annotators.
 
-    ``reference`` is the mask inside the mean outline. Lengths are in the unit of the spacing; positive is outwards.
+    ``reference`` is the mask of at least half of the annotators. Lengths are in the unit of the spacing; positive is
+    outwards.
     """
 
     reference: NDArray[np.bool_]
@@ -77,21 +81,28 @@ class Displacements:
         return math.exp(fit.x)
 
 
-def signed_distance(mask: NDArray[np.bool_], spacing: Sequence[float]) -> NDArray[np.float64]:
-    """Return the distance of voxel centres to the faces of a mask, negative inside; exact where faces are flat.
+def signed_distances(mask: NDArray[np.bool_], at: NDArray[np.intp], spacing: Sequence[float]) -> NDArray[np.float64]:
+    """Return the distance of some voxels' centres to the faces of a mask, negative inside; exact where faces are flat.
 
     Examples
     --------
-    >>> signed_distance(np.array([False, False, True, True, True]), [2.0]).tolist()
-    [3.0, 1.0, -1.0, -3.0, -5.0]
+    >>> mask = np.array([False, False, True, True, True, False])
+    >>> signed_distances(mask, np.arange(5)[:, None], [2.0]).tolist()
+    [3.0, 1.0, -1.0, -3.0, -1.0]
     """
     half = math.prod(spacing) ** (1 / len(spacing)) / 2
-    out, inside = (np.asarray(distance_transform_edt(x, sampling=spacing)) for x in (~mask, mask))
-    return np.where(mask, half - inside, out - half)
+    found = np.empty(len(at))
+    within = mask[tuple(at.T)]
+    for inside, voxels in ((False, mask), (True, ~mask)):
+        edge = voxels & ~np.asarray(binary_erosion(voxels, border_value=1), dtype=bool)
+        tree = cKDTree(np.argwhere(edge) * np.asarray(spacing))
+        chosen = within == inside
+        found[chosen] = tree.query(at[chosen] * np.asarray(spacing))[0] - half
+    return np.where(within, -found, found)
 
 
 def displacements(labels: NDArray[np.bool_], spacing: Sequence[float], seed: int = 0) -> Displacements:
-    """Measure the displacements of R drawings of one structure.
+    """Measure the displacements of R drawings of one structure, which are cropped with background around them.
 
     Examples
     --------
@@ -99,22 +110,22 @@ def displacements(labels: NDArray[np.bool_], spacing: Sequence[float], seed: int
 
     >>> r = np.hypot(*(np.indices((61, 61)) - 30))
     >>> found = displacements(np.stack([r < 20, r < 22]), (1.0, 1.0))
-    >>> (-found.offsets).round(1).tolist()
-    [1.0, -1.0]
+    >>> found.offsets.round(1).tolist()
+    [-1.0, 1.0]
     >>> round(found.a, 1)
     1.4
     """
-    phi = np.stack([signed_distance(label, spacing) for label in labels])
-    mean = phi.mean(axis=0)
-    reference = mean < 0
+    m = labels.mean(axis=0)
+    reference = m >= 0.5
     edge = np.argwhere(reference & ~np.asarray(binary_erosion(reference), dtype=bool))
     if len(edge) > POINTS:
         edge = edge[np.sort(np.random.default_rng(seed).choice(len(edge), POINTS, replace=False))]
-    at = tuple(edge.T)
-    slopes = np.gradient(mean, *spacing)
-    normals = np.stack([np.asarray(slope)[at] for slope in slopes], axis=1)
+    steps = np.indices((2 * REACH + 1,) * m.ndim).reshape(m.ndim, -1).T - REACH
+    around = np.pad(m, REACH)[tuple((edge[:, None] + steps + REACH).transpose(2, 0, 1))]
+    normals = -(around @ (steps * np.asarray(spacing, dtype=np.float64)))
     normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
-    values = mean[at] - phi[(slice(None), *at)]  # an outline farther out has the smaller signed distance
+    phi = np.stack([signed_distances(label, edge, spacing) for label in labels])
+    values = phi.mean(axis=0) - phi  # an outline farther out has the smaller signed distance
     return Displacements(reference, edge * np.asarray(spacing, dtype=np.float64), normals, values)
 
 
@@ -128,16 +139,16 @@ def strength(labels: NDArray[np.bool_], reference: NDArray[np.bool_], spacing: S
     >>> round(strength(drawn, disc, (1.0, 1.0)), 1)  # .025 of 80 pixels
     2.0
     """
-    r, m = len(labels), labels.mean(axis=0)
-    wanted = (r * rater_agreement(m) - 1) / (r - 1)
-    low, high, b = 0.0, 0.0, 1.0  # the marginal does not depend on b
-    a = float(min(spacing)) / 2
-    for _ in range(40):
-        around = [(math.ceil(3 * a / h),) * 2 for h in spacing]
-        label = np.pad(reference, around)
-        kappa = rater_agreement(GaussianDeformation.in_mm(a, b, spacing, label.shape).marginal(label))
-        low, high = (a, high) if kappa > wanted else (low, a)
-        if high and high - low < 0.02 * high:
-            break
-        a = (low + high) / 2 if high else 2 * a
-    return (low + high) / 2
+    r = len(labels)
+    wanted = (r * rater_agreement(labels.mean(axis=0)) - 1) / (r - 1)
+
+    def excess(a: float) -> float:
+        label = np.pad(reference, [(math.ceil(3 * a / h),) * 2 for h in spacing])
+        noise = GaussianDeformation.in_mm(a, 1.0, spacing, label.shape)  # the marginal does not depend on b
+        return rater_agreement(noise.marginal(label)) - wanted
+
+    high = float(min(spacing)) / 2
+    while excess(high) > 0:
+        high *= 2
+    low = high / 2 if high > min(spacing) / 2 else 0.02 * high
+    return float(brentq(excess, low, high, rtol=0.01, xtol=0.01 * low)) if excess(low) > 0 else low
