@@ -11,10 +11,10 @@ import pytest
 
 from lidc import pylidc_facts, small_database
 from reproduction.data.lidc import measures
-from reproduction.data.lidc.annotations import Annotation, Contour, count_votes, group_nodules
+from reproduction.data.lidc.annotations import Annotation, Contour, group_nodules
 from reproduction.data.lidc.database import SHA256, Scan, read_scans
 from reproduction.data.lidc.measures import RULE, load_lidc, measure_lidc, measure_scan
-from reproduction.data.volume_ratios import paper_ratios
+from reproduction.data.volume_ratios import count_votes, paper_ratios
 from reproduction.paths import read_json
 
 
@@ -73,13 +73,6 @@ def test_a_later_curve_takes_its_pixels_out_of_an_earlier_inside():
     assert drawn(outline(second, first)) == drawn(outline(first))
 
 
-def test_votes():
-    far = outline(Contour(True, 0, SQUARE + 300))
-    assert count_votes([]) == [] and count_votes([outline(Contour(True, 0, SQUARE[:2]))]) == []
-    assert count_votes([outline(Contour(True, 0, SQUARE)), far]) == [18]
-    assert count_votes([outline(Contour(True, 0, SQUARE)), outline(Contour(True, 0, SQUARE + 1)), far]) == [19, 4]
-
-
 def test_groups_by_the_distance_of_their_curves():
     """Squares of side 4 at columns 0, 6, 12: gaps of 2 pixels."""
     row = [outline(Contour(True, 0, SQUARE + np.array([0, 6 * k])), number=k) for k in range(3)]
@@ -119,7 +112,7 @@ def test_every_mask_equals_that_of_pylidc(scans):
 def test_votes_and_groups_equal_those_of_pylidc(scans):
     for number, facts in pylidc_facts().items():
         scan = scans[number]
-        assert count_votes(scan.annotations) == facts["votes"], f"scan {number}"
+        assert count_votes([a.voxels() for a in scan.annotations]) == facts["votes"], f"scan {number}"
         groups = group_nodules(scan.annotations, scan.slice_mm)
         assert sorted([a.id for a in group] for group in groups) == facts["groups"], f"scan {number}"
     assert max(len(group) for facts in pylidc_facts().values() for group in facts["groups"]) > 4

@@ -10,7 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import noisyseg as ns
-from reproduction.data.volume_ratios import paper_ratios, volume_ratios
+from reproduction.data.volume_ratios import count_votes, paper_ratios, volume_ratios
 
 VOTES = st.integers(2, 6).flatmap(
     lambda raters: st.tuples(st.just(raters), st.lists(st.integers(0, 40), min_size=raters, max_size=raters))
@@ -71,14 +71,22 @@ def test_against_whole_numbers(case):
     assert paper_ratios(votes, raters) == pytest.approx((float(accuracy), float(dice)), rel=1e-12)
 
 
+def test_votes_of_masks_that_overlap_and_of_one_far_away():
+    square = np.argwhere(np.ones((3, 3, 1)))
+    assert count_votes([]) == [] and count_votes([square[:0]]) == []
+    assert count_votes([square, square[:0], square + 500]) == [18]
+    assert count_votes([square, square - [1, 1, 0], square + 500]) == [19, 4]
+    assert count_votes([square] * 3) == [0, 0, 9]
+
+
 def test_votes_are_all_that_counts():
     """The same from outlines: votes of drawn masks, volumes of the masks that the library finds."""
     rng = np.random.default_rng(5)
     for _ in range(50):
         labels = rng.random((4, 6, 6)) < rng.random()
         m = labels.mean(axis=0)
-        votes = np.bincount(labels.sum(axis=0).ravel(), minlength=5)[1:]
-        if not votes.any():
+        votes = count_votes([np.argwhere(label[None]) for label in labels])
+        if not votes:
             continue
         found = volume_ratios(votes, 4)
         assert found["accuracy_ratio"] == pytest.approx(ns.optimal_accuracy(m).sum() / m.sum())
@@ -122,3 +130,49 @@ def test_bounds_of_raters_are_attained(raters):
     few = max(0, 10_000 * raters * (raters - 2) - 100)
     near = volume_ratios([few, *[0] * (raters - 2), 10_000], raters)["dice_ratio"]
     assert near == pytest.approx(1 / (raters - 1), rel=0.02)
+
+
+@pytest.mark.statement("prop-raters-volume")
+@given(VOTES)
+def test_the_union_is_optimal_where_it_is_large(case):
+    raters, votes = case
+    assume(any(votes))
+    mass, union = sum(k * n for k, n in enumerate(votes, 1)), sum(votes)
+    t, dice = exact(votes, raters)
+    assert (t <= Fraction(1, raters)) == (raters * union >= (raters - 1) * mass)
+    if t <= Fraction(1, raters):
+        assert dice == Fraction(raters * union, mass)
+
+
+@pytest.mark.statement("prop-four-raters")
+@given(st.lists(st.integers(0, 60), min_size=4, max_size=4))
+def test_four_raters_leave_two_masks(votes):
+    assume(any(votes))
+    mass, union = sum(k * n for k, n in enumerate(votes, 1)), sum(votes)
+    t, y = exact(votes, 4)
+    _, x = exact(votes, 4, Fraction(1, 2))
+    found = volume_ratios(votes, 4)
+    assert (found["accuracy_ratio"], found["dice_ratio"]) == pytest.approx((float(x), float(y)), rel=1e-12)
+    if 4 * union < 3 * mass:
+        assert 2 * t > Fraction(1, 2) and Fraction(1, 3) < x == y <= 2
+    else:
+        assert 2 * t <= Fraction(1, 2) and y == Fraction(4 * union, mass)
+        assert 3 <= y <= 4 and (4 - y) / 3 <= x <= 4 - y
+
+
+@pytest.mark.statement("prop-four-raters")
+def test_every_pair_of_four_raters_occurs():
+    """The corners of the triangle and its edges, and both ends of the diagonal."""
+    for x, y, votes in (
+        (0, 4, [1, 0, 0, 0]),
+        (1, 3, [2, 1, 0, 0]),
+        (Fraction(1, 3), 3, [8, 0, 0, 1]),
+        (Fraction(1, 2), Fraction(7, 2), [6, 1, 0, 0]),
+        (Fraction(1, 6), Fraction(7, 2), [20, 0, 0, 1]),
+        (2, 2, [0, 1, 0, 0]),
+        (1, 1, [0, 0, 0, 1]),
+    ):
+        assert exact(votes, 4)[1] == y and exact(votes, 4, Fraction(1, 2))[1] == x
+        found = volume_ratios(votes, 4)
+        assert (found["accuracy_ratio"], found["dice_ratio"]) == pytest.approx((float(x), float(y)))
+    assert volume_ratios([7999, 0, 0, 1000], 4)["dice_ratio"] == pytest.approx(1 / 3, rel=1e-3)

@@ -9,16 +9,36 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 import noisyseg as ns
 from noisyseg.volume import optimal_volumes
+
+
+def count_votes(masks: Sequence[NDArray[np.integer]]) -> list[int]:
+    """Count the voxels that lie in exactly 1, 2, 3, … of the masks, each given by the indices (n, 3) of its voxels.
+
+    No voxel stands in a mask twice. Without a voxel the list is empty.
+
+    Examples
+    --------
+    >>> count_votes([np.array([[5, 5, 0], [5, 6, 0]]), np.array([[5, 6, 0], [5, 7, 0], [9, 9, 9]])])
+    [3, 1]
+    """
+    voxels = np.concatenate([np.empty((0, 3), np.int64), *masks])
+    if not len(voxels):
+        return []
+    shape = np.ptp(voxels, axis=0) + 1
+    places = np.ravel_multi_index(tuple((voxels - voxels.min(axis=0)).T), tuple(shape))
+    return np.bincount(np.unique(places, return_counts=True)[1])[1:].tolist()
 
 
 def volume_ratios(votes: Sequence[int], raters: int) -> dict[str, float]:
     r"""Measure the optimal masks of R raters.
 
     With m = k/R, v its volume and t its Dice threshold, the masks are :math:`s_A = \{m \ge 1/2\}` and
-    :math:`s_D = \{m \ge t\}`. Book: ``prop-raters-volume``.
+    :math:`s_D = \{m \ge t\}`. Book: ``prop-raters-volume``,
+    ``prop-four-raters``.
 
     Parameters
     ----------

@@ -84,23 +84,6 @@ class Annotation:
         return hashlib.sha256(self.voxels().astype("<i4").tobytes()).hexdigest()
 
 
-def count_votes(annotations: Sequence[Annotation]) -> list[int]:
-    """Count the voxels that lie in exactly 1, 2, 3, … of the annotations; an empty list if there are none.
-
-    Examples
-    --------
-    >>> diamond = np.array([[0, 2], [1, 1], [2, 0], [3, 1], [4, 2], [3, 3], [2, 4], [1, 3]])
-    >>> count_votes([Annotation(k, (Contour(True, 7, diamond + k),)) for k in range(3)])
-    [7, 4]
-    """
-    voxels = np.concatenate([a.voxels() for a in annotations] or [np.empty((0, 3), np.int64)])
-    if not len(voxels):
-        return []
-    keys = np.ravel_multi_index(tuple((voxels - voxels.min(axis=0)).T), tuple(np.ptp(voxels, axis=0) + 1))
-    votes = np.unique(keys, return_counts=True)[1]
-    return np.bincount(votes)[1:].tolist()
-
-
 def group_nodules(annotations: Sequence[Annotation], slice_mm: float) -> list[list[Annotation]]:
     """Group annotations of one scan that are of the same nodule.
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import pandas as pd
 
-from reproduction.data.lidc.annotations import RATERS, count_votes, group_nodules
+from reproduction.data.lidc.annotations import RATERS, Annotation, group_nodules
 from reproduction.data.lidc.database import PACKAGE, SCANS, SHA256, Scan, find_database, read_scans
-from reproduction.data.volume_ratios import paper_ratios, volume_ratios
+from reproduction.data.volume_ratios import count_votes, paper_ratios, volume_ratios
 from reproduction.paths import atomic_write, project_root, read_json, write_json
 from reproduction.provenance import provenance
 
@@ -51,10 +51,14 @@ def measure_scan(scan: Scan) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     about = {"scan": scan.id, "patient": scan.patient}
     whole = {**about, "annotations": len(scan.annotations), "nodules": len(groups)}
     rows = [
-        {**about, "nodule": number, "annotations": len(group), **votes_row(count_votes(group))}
+        {**about, "nodule": number, "annotations": len(group), **votes_row(_votes(group))}
         for number, group in enumerate(groups, 1)
     ]
-    return {**whole, **votes_row(count_votes(scan.annotations))}, rows
+    return {**whole, **votes_row(_votes(scan.annotations))}, rows
+
+
+def _votes(annotations: Sequence[Annotation]) -> list[int]:
+    return count_votes([annotation.voxels() for annotation in annotations])
 
 
 def measure_lidc(
