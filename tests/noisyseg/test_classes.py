@@ -221,6 +221,7 @@ def test_one_class_has_the_mask_of_its_threshold(m, dtype):
     for labels, gap in (optimal_labels(m[None], background=None), nested_labels(m[None])):
         np.testing.assert_array_equal(labels, optimal_dice(m))
         assert gap <= 1e-15
+    np.testing.assert_array_equal(nested_labels(np.stack([m, m]))[0], 2 * optimal_dice(m))
 
 
 @pytest.mark.parametrize("seed", range(5))
