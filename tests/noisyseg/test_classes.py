@@ -299,16 +299,21 @@ def test_labels_and_many_classes():
 
 def test_voxels_that_are_left_out_are_in_no_class(monkeypatch):
     """The same labels without leaving any out; and thresholds that fall below half of those of the classes alone."""
-    rng = np.random.default_rng(2)
-    crowded = np.vstack([np.full((1, 60), 0.5), rng.random((1, 60)) * 0.4])  # the second class is starved
-    crowded = np.hstack([crowded, rng.random((2, 300)) * 0.02])
-    for m in (crowded, discs(noise=1)[1:].reshape(3, -1), rng.dirichlet(np.full(9, 0.3), 500).T[:8]):
-        for way in (lambda m: optimal_labels(m, background=None), nested_labels):
-            labels, gap = way(m)
+    crowded = np.array([[0.5] * 20 + [0.0] * 300, [0.45] * 20 + [0.02] * 300])
+    unequal = {
+        "weights": [1, 1e-3]
+    }  # the second class gets what the first one leaves: thin voxels, far below its own t
+    assert 0.02 < dice_threshold(crowded[1]) / 2
+    labels, _ = optimal_labels(crowded, background=None, **unequal)
+    np.testing.assert_array_equal(labels, [1] * 20 + [2] * 300)
+    many = np.random.default_rng(2).dirichlet(np.full(9, 0.3), 500).T[:8]
+    for m, options in ((crowded, unequal), (discs(noise=1)[1:].reshape(3, -1), {}), (many, {})):
+        for way in (lambda m, **w: optimal_labels(m, background=None, **w), nested_labels):
+            labels, gap = way(m, **options)
             with monkeypatch.context() as patch:
                 patch.setattr(classes, "_candidates", lambda maps, floor: (slice(None), maps))
-                np.testing.assert_array_equal(way(m)[0], labels)
-                assert way(m)[1] == gap
+                np.testing.assert_array_equal(way(m, **options)[0], labels)
+                assert way(m, **options)[1] == pytest.approx(gap, abs=1e-14)
 
 
 @needs_torch
