@@ -1,6 +1,6 @@
 """Label maps of several classes, side by side: argmax, a threshold for every class, rankseg and `noisyseg`.
 
-    python benchmarks/labels.py --source ../shared/data [--patients 20]
+    python benchmarks/labels.py --source ../shared/data [--cases 40]
 
 The structures are real: both parts of the hippocampus (Medical Segmentation Decathlon), organs of head and neck
 (OpenKBP) and the structures of a CT (TotalSegmentator). Their maps are the marginals that they have under Gaussian
@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+import peers
 from noisyseg import GaussianDeformation, optimal_dice, optimal_labels
 from noisyseg.classes import nested_labels
 from reproduction.data.nifti import read_label
@@ -35,15 +37,15 @@ LOGIT_NOISE = 1.0
 Structures = tuple[str, NDArray[np.uint8], tuple[float, ...]]  # case, label map, voxel size in mm
 
 
-def hippocampus(source: Path, _: int) -> Iterator[Structures]:
+def hippocampus(source: Path) -> Iterator[Structures]:
     for path in sorted((source / "msd" / "Task04_Hippocampus" / "labelsTr").glob("h*.nii.gz")):
         label, place = read_label(path.read_bytes(), (0, 1, 2))
         yield path.name, label, tuple(place.spacing_mm)
 
 
-def head_and_neck(source: Path, patients: int) -> Iterator[Structures]:
+def head_and_neck(source: Path) -> Iterator[Structures]:
     folder = Folder(source / "openkbp")
-    for name in folder.patients[:patients]:
+    for name in folder.patients:
         a, b, c = read_spacing(folder.read(name, "voxel_dimensions.csv") or b"", "voxel_dimensions.csv")
         label = np.zeros(SHAPE, np.uint8)
         for k, file in enumerate(ORGANS.values(), start=1):
@@ -53,7 +55,7 @@ def head_and_neck(source: Path, patients: int) -> Iterator[Structures]:
         yield name, canonical(label), (b, a, c)
 
 
-def whole_ct(source: Path, _: int) -> Iterator[Structures]:
+def whole_ct(source: Path) -> Iterator[Structures]:
     label, spacing = None, (0.0,)
     for k, path in enumerate(sorted((source / "totalsegmentator" / "s0001" / "segmentations").glob("*.nii.gz")), 1):
         mask, place = read_label(path.read_bytes())
@@ -65,7 +67,7 @@ def whole_ct(source: Path, _: int) -> Iterator[Structures]:
     yield "s0001", label, spacing
 
 
-SETS: dict[str, Callable[[Path, int], Iterator[Structures]]] = {
+SETS: dict[str, Callable[[Path], Iterator[Structures]]] = {
     "hippocampus, 2 parts": hippocampus,
     "hippocampus, nested": hippocampus,
     "head and neck": head_and_neck,
@@ -98,21 +100,25 @@ def thresholds(m: NDArray) -> NDArray:
     return np.where(chosen.any(axis=0), chosen.argmax(axis=0) + 1, 0)
 
 
-def rankseg(m: NDArray, background: bool) -> NDArray:
-    """The multiclass mode of rankseg, with the background as one of its classes or as what is in none of them."""
+def rankseg(m: NDArray) -> NDArray:
+    """The multiclass mode of rankseg, with the background as one of its classes."""
     from rankseg import RankSEG
 
-    options = {} if background else {"unassigned_policy": "void", "void_index": 255}
-    ranker = RankSEG(metric="dice", output_mode="multiclass", solver="RMA", smooth=0.0, pruning_prob=0.0, **options)
-    found = ranker.predict(torch.from_numpy(m if background else m[1:])[None])[0].numpy()
-    return found if background else np.where(found == 255, 0, found + 1)
+    ranker = RankSEG(metric="dice", output_mode="multiclass", solver="RMA", smooth=0.0, pruning_prob=0.0)
+    return ranker.predict(torch.from_numpy(m)[None])[0].numpy()
+
+
+def rankseg_void(m: NDArray) -> NDArray:
+    """The same with the background as what is in none of its classes."""
+    found = peers.rankseg_labels(m, "rankseg RMA")().numpy()
+    return np.where(found == 255, 0, found + 1)
 
 
 METHODS: dict[str, Callable[[NDArray], NDArray]] = {
     "argmax": lambda m: m.argmax(axis=0),
     "thresholds": thresholds,
-    "rankseg": lambda m: rankseg(m, True),
-    "rankseg, no background": lambda m: rankseg(m, False),
+    "rankseg": rankseg,
+    "rankseg, no background": rankseg_void,
 }
 
 
@@ -175,21 +181,26 @@ def main() -> None:
     """Measure all sets and write the table."""
     parser = argparse.ArgumentParser(description="Label maps of several classes.")
     parser.add_argument("--source", type=Path, required=True, help="the folder of real data")
-    parser.add_argument("--patients", type=int, default=20, help="of OpenKBP")
+    parser.add_argument("--cases", type=int, default=40, help="of every set, the first ones")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     tables = []
     for data, read in SETS.items():
-        tables.append(summary(data, measure(data, read(arguments.source, arguments.patients), arguments.seed)))
+        tables.append(summary(data, measure(data, islice(read(arguments.source), arguments.cases), arguments.seed)))
         print(tables[-1].to_string(), flush=True)
     folder = project_root() / "results" / "benchmarks"
     text = pd.concat(tables).to_csv(index=False, float_format="%.6f", lineterminator="\n")
     atomic_write(folder / "labels.csv", text)
-    settings = {"strengths_mm": STRENGTHS_MM, "logit_noise": LOGIT_NOISE, "seed": arguments.seed}
-    peers = {"rankseg": version("rankseg")}
-    write_json(folder / "labels_provenance.json", {**settings, "patients": arguments.patients, "peers": peers,
-                                                   **provenance()})  # fmt: skip
+    about = {
+        "strengths_mm": STRENGTHS_MM,
+        "logit_noise": LOGIT_NOISE,
+        "seed": arguments.seed,
+        "cases": arguments.cases,
+        "peers": {"rankseg": version("rankseg")},
+        **provenance(),
+    }
+    write_json(folder / "labels_provenance.json", about)
 
 
 if __name__ == "__main__":
