@@ -52,7 +52,8 @@ def head_and_neck(source: Path) -> Iterator[Structures]:
             if content := folder.read(name, f"{file}.csv"):
                 index = read_sparse(content, f"{file}.csv", mask=True)[0]
                 label.ravel()[index[label.ravel()[index] == 0]] = k  # where two overlap, the first one stays
-        yield name, canonical(label), (b, a, c)
+        if len(np.unique(label)) > 2:  # one structure alone is no label map
+            yield name, canonical(label), (b, a, c)
 
 
 def whole_ct(source: Path) -> Iterator[Structures]:
