@@ -19,7 +19,7 @@ LIBRARY = [
     {"__init__"},
 ]
 EXPERIMENT = [
-    {"__init__", "paths", "text"},
+    {"__init__", "paths", "text", "models", "keys"},
     {"provenance", "config", "listings"},
     {"data"},
     {"network"},
