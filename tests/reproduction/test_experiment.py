@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pandas as pd
 
 from reproduction.report.experiment import (
@@ -12,8 +14,11 @@ from reproduction.report.experiment import (
     gap_rows,
     gap_sentences,
     main_rows,
+    second_look_rows,
     volume_sentences,
 )
+from reproduction.runs.statistics import failed_trainings, paired_differences
+from reproduction.runs.tables import Results
 from small_results import DOWN, NONE, UP, differences_of, small_results
 
 SMALL = small_results()
@@ -70,3 +75,22 @@ def test_thresholds_and_volumes_in_words():
     )
     soft = SMALL.summary[SMALL.summary["method"] == "SD(0)"]
     assert volume_sentences(soft) == "- hippocampus, a = .02: volume over expected volume SD(0) 1.00."
+
+
+def test_a_failed_training_is_left_out_of_the_second_look():
+    rows = []
+    for seed, fold in itertools.product((1, 2), range(2)):
+        failed = (seed, fold) == (2, 0)
+        for k in range(5):
+            for method, value in (("CE(0)", 0.0 if failed else 0.5), ("CE(*)", 0.6 + 0.001 * k), ("SD(0)", 0.6)):
+                row = {"organ": "o", "a": 0.03, "training_seed": seed, "fold": fold, "case": f"case_{5 * fold + k}"}
+                score = {f"dice_{part}": value for part in ("noisy", "clean", "marginal")}
+                rows.append({**row, "method": method, "volume": 0 if failed and method == "CE(0)" else 9, **score})
+    cases = pd.DataFrame(rows)
+    assert failed_trainings(cases).to_numpy().tolist() == [["o", 0.03, 2, 0]]
+    differences = paired_differences(cases)
+    table = second_look_rows(Results(cases, cases, differences, cases, {}))
+    assert [row[2] for row in table] == ["CE(*) − CE(0)", "SD(0) − CE(0)", "CE(*) − SD(0)"]
+    assert table[0][3].startswith("+.227 [") and table[0][4].strip("*").startswith("+.102 [")  # .102 + 1/4 of .5
+    sound = cases[(cases["training_seed"] == 1)]
+    assert second_look_rows(Results(sound, sound, paired_differences(sound), sound, {})) == []

@@ -8,7 +8,8 @@ from typing import Any
 import pandas as pd
 
 from reproduction.report.verdicts import Row, outcome, pick
-from reproduction.runs.statistics import mean_over
+from reproduction.runs.statistics import failed_trainings, mean_over, paired_differences, without_empty_trainings
+from reproduction.runs.tables import Results
 from reproduction.scoring.rules import METHODS
 from reproduction.scoring.scores import DIFFERENCES
 from reproduction.text import interval, short
@@ -18,6 +19,7 @@ Cell = tuple[str, float, str]  # organ, a, method
 PAIRS = tuple(f"{first}-{second}" for first, second in DIFFERENCES)
 SCORE_HEADER = ["organ", "a", *METHODS, "ceiling"]
 DIFFERENCE_HEADER = ["organ", "a", "cases", *(" − ".join(pair) for pair in DIFFERENCES)]
+SECOND_LOOK_HEADER = ["organ", "a", "difference", "all trainings", "without those that failed"]
 GAP_HEADER = ["organ", "a", "ceiling", "from samples", *(f"gap of {method}" for method in METHODS)]
 
 
@@ -81,6 +83,19 @@ def difference_rows(differences: pd.DataFrame) -> list[list[str]]:
             if cases:
                 texts = [ABSENT if row is None else difference_cell(row) for row in found]
                 rows.append([organ, short(a, 2), cases[0], *texts])
+    return rows
+
+
+def second_look_rows(result: Results) -> list[list[str]]:
+    """Lay out the differences of settings in which a training failed, with it and without: ``SECOND_LOOK_HEADER``."""
+    failed = failed_trainings(result.cases)
+    again = paired_differences(without_empty_trainings(result.cases)) if len(failed) else result.differences
+    rows = []
+    for organ, a in dict.fromkeys(zip(failed["organ"], failed["a"], strict=True)):
+        for name in PAIRS:
+            found = [pick(table, organ, a, name) for table in (result.differences, again)]
+            texts = [ABSENT if row is None else difference_cell(row) for row in found]
+            rows.append([organ, short(a, 2), " − ".join(name.split("-")), *texts])
     return rows
 
 
