@@ -28,16 +28,22 @@ PAPER = pd.DataFrame([{"organ": "kidney", "a": 0.03, "method": "CE(*)", "dice": 
 def test_our_means_with_the_papers_below_and_the_best_bold():
     rows = main_rows(SMALL.summary, pd.concat([PAPER, PAPER.assign(organ="hippocampus", a=0.02)]))
     ours, paper = rows
-    assert SCORE_HEADER == ["organ", "a", "CE(0)", "SD(0)", "CE(*)", "ceiling"]
-    assert ours[:2] == ["hippocampus", ".02"] and ours[5] == ".800"
-    assert ours[2].startswith(".525 [") and ours[4].startswith("<b>.625 [")
-    assert ours[4].endswith("]</b><br><small>paper .7055</small>") and "<b>" not in ours[2] + ours[3]
-    assert paper == ["kidney", ".03", "", "", "<small>paper .7055</small>", ""]
+    assert SCORE_HEADER == ["organ", "a", "CONST(0)", "CONST(*)", "CE(0)", "SD(0)", "CE(*)", "ceiling"]
+    assert ours[:4] == ["hippocampus", ".02", "", ""] and ours[7] == ".800"
+    assert ours[4].startswith(".525 [") and ours[6].startswith("<b>.625 [")
+    assert ours[6].endswith("]</b><br><small>paper .7055</small>") and "<b>" not in ours[4] + ours[5]
+    assert paper == ["kidney", ".03", "", "", "", "", "<small>paper .7055</small>", ""]
+
+
+def test_a_constant_shape_has_its_place_and_is_never_the_best():
+    best = SMALL.summary[SMALL.summary["method"] == "CE(*)"].assign(method="CONST(*)", dice_noisy=0.9)
+    (row,) = main_rows(pd.concat([SMALL.summary, best]), PAPER[:0])
+    assert row[2] == "" and row[3].startswith(".900 [") and row[6].startswith("<b>.625 [")
 
 
 def test_a_method_that_was_not_scored_leaves_its_place_empty():
     (row,) = main_rows(SMALL.summary[SMALL.summary["method"] != "SD(0)"], PAPER[:0])
-    assert row[3] == "" and row[4].startswith("<b>.625")
+    assert row[5] == "" and row[6].startswith("<b>.625")
     assert main_rows(pd.DataFrame(columns=SMALL.summary.columns), PAPER[:0]) == []
 
 

@@ -10,14 +10,15 @@ import pandas as pd
 from reproduction.report.verdicts import Row, outcome, pick
 from reproduction.runs.statistics import failed_trainings, mean_over, paired_differences, without_empty_trainings
 from reproduction.runs.tables import Results
-from reproduction.scoring.rules import METHODS
+from reproduction.scoring.rules import CONSTANTS, METHODS
 from reproduction.scoring.scores import DIFFERENCES
 from reproduction.text import interval, short
 
 ABSENT = "—"
 Cell = tuple[str, float, str]  # organ, a, method
 PAIRS = tuple(f"{first}-{second}" for first, second in DIFFERENCES)
-SCORE_HEADER = ["organ", "a", *METHODS, "ceiling"]
+SHOWN = (*CONSTANTS, *METHODS)
+SCORE_HEADER = ["organ", "a", *SHOWN, "ceiling"]
 DIFFERENCE_HEADER = ["organ", "a", "cases", *(" − ".join(pair) for pair in DIFFERENCES)]
 SECOND_LOOK_HEADER = ["organ", "a", "difference", "all trainings", "without those that failed"]
 GAP_HEADER = ["organ", "a", "ceiling", "from samples", *(f"gap of {method}" for method in METHODS)]
@@ -36,7 +37,7 @@ def score_cell(row: Any, score: str = "dice_noisy") -> str:
 
 
 def score_rows(summary: pd.DataFrame, below: Mapping[Cell, str] | None = None, bold: bool = False) -> list[list[str]]:
-    """Lay out the mean Dice of every method with its interval, and the ceiling: rows as ``SCORE_HEADER``.
+    """Lay out the mean Dice of the constant shapes and every method, and the ceiling: rows as ``SCORE_HEADER``.
 
     Parameters
     ----------
@@ -46,19 +47,19 @@ def score_rows(summary: pd.DataFrame, below: Mapping[Cell, str] | None = None, b
     below
         What stands below a value, by organ, a (six decimals) and method; a setting that only it has gets a row, too.
     bold
-        Whether the best method is bold.
+        Whether the best method is bold; a constant shape is none.
     """
     below = below or {}
     ours: dict[Any, Any] = {(organ, round(a, 6)): group.set_index("method") for organ, a, group in cells(summary)}
     rows = []
     for organ, a in dict.fromkeys([*ours, *((organ, a) for organ, a, _ in below)]):
         group = ours.get((organ, a), pd.DataFrame())
-        texts = {method: score_cell(group.loc[method]) for method in METHODS if method in group.index}
+        texts = {method: score_cell(group.loc[method]) for method in SHOWN if method in group.index}
         if texts and bold:
-            best = group.loc[list(texts), "dice_noisy"].idxmax()
+            best = group.loc[[method for method in texts if method in METHODS], "dice_noisy"].idxmax()
             texts[best] = f"<b>{texts[best]}</b>"
         row = [organ, short(a, 2)]
-        for method in METHODS:
+        for method in SHOWN:
             second = below.get((organ, a, method))
             lines = [texts.get(method), f"<small>{second}</small>" if second else None]
             row.append("<br>".join(line for line in lines if line))
