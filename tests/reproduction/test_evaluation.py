@@ -88,6 +88,9 @@ def test_a_run_by_hand():
         "CONST(*)",
     ] * 2
     first, second = table.loc["case-0"], table.loc["case-1"]
+    assert first["soft_volume"].tolist() == pytest.approx([1.5] * (len(first) - 2) + [2.0] * 2), (
+        "of q for constant shapes"
+    )
     assert first.loc["CE(fold)", ["threshold", "volume", "dice_noisy", "dice_clean"]].tolist() == [0.4, 2, 1.0, 2 / 3]
     assert second.loc["CE(fold)", ["volume", "dice_noisy"]].tolist() == [0, 0.0], "the fold's, whatever the image"
     assert second.loc["CE(oracle)", ["threshold", "dice_noisy"]].tolist() == pytest.approx([0.3, 1.0])

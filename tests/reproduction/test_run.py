@@ -103,6 +103,7 @@ def test_the_scores_are_those_of_the_stored_network(reference, data):
             expected = {
                 **{"threshold": threshold, "volume": mask.sum(), "volume_noisy": noisy.sum()},
                 **{"volume_clean": case.label.sum(), "volume_marginal": marginal.sum()},
+                "soft_volume": c.sum(dtype=np.float64),
                 **{"dice_noisy": noisyseg.dice(mask, noisy), "dice_clean": noisyseg.dice(mask, case.label)},
                 **{"dice_marginal": noisyseg.dice(mask, marginal), "ceiling": 2 * noisyseg.dice_threshold(marginal)},
             }

@@ -313,6 +313,18 @@ def test_a_rule_that_some_runs_of_a_cell_lack_is_left_out_of_that_cell(tmp_path,
     assert results.provenance["other_rules"]["rankseg"] == ["0.0.8", "not installed"]
 
 
+@pytest.mark.parametrize("all_have_it", [True, False])
+def test_the_soft_volume_is_there_if_all_runs_have_it(tmp_path, preset, all_have_it):
+    configs = preset.runs()
+    for config in configs:
+        run = write_run(tmp_path, config)
+        if all_have_it or config != configs[-1]:
+            pd.read_csv(run / "cases.csv").assign(soft_volume=4.25).to_csv(run / "cases.csv", index=False)
+    cases = collect_cases(preset, configs, tmp_path)
+    assert ("soft_volume" in cases) == all_have_it
+    assert not cases.isna().to_numpy().any()
+
+
 def test_runs_of_an_earlier_version_have_the_papers_methods(tmp_path, preset):
     for config in preset.runs():
         (write_run(tmp_path, config) / "further.csv").write_text("not read")

@@ -42,7 +42,8 @@ class Results:
 def collect_cases(preset: Preset, configs: Sequence[RunConfig], runs: str | os.PathLike[str]) -> pd.DataFrame:
     """Put the scores of finished runs together, sorted by organ, a, fold, case, method and seed.
 
-    A method is in the table for every organ and a whose runs all have it (runs may lack the package ``rankseg``). There
+    A method is in the table for every organ and a whose runs all have it (runs may lack the package ``rankseg``), and
+    the column ``soft_volume``, which came later, where all runs have it. There
     is a column ``training_seed`` where the preset has more than one, and ``person`` where a person may have two cases.
 
     Parameters
@@ -81,6 +82,8 @@ def collect_cases(preset: Preset, configs: Sequence[RunConfig], runs: str | os.P
         return column.map(ranks[str(column.name)]) if column.name in ranks else column
 
     cases = pd.concat(parts, ignore_index=True)
+    if "soft_volume" in cases and cases["soft_volume"].isna().any():
+        del cases["soft_volume"]
     if configs[0].dataset == "hippocampus":
         person = cases["case"].map(hippocampus.person)
         if person.tolist() != cases["case"].tolist():
