@@ -36,6 +36,7 @@ THEORY = [
         "losses_and_metrics",
         "optimal_segmentations",
         "volume",
+        "soft_dice",
         "gaussian_fields",
         "label_noise",
         "optimal_under_noise",
