@@ -15,7 +15,7 @@ LIBRARY = [
     {"_core"},
     {"metrics", "fields"},
     {"expected", "optimal", "noise"},
-    {"linear_fractional", "volume"},
+    {"linear_fractional", "volume", "calibration"},
     {"__init__"},
 ]
 EXPERIMENT = [

@@ -16,7 +16,18 @@ from typing import Any
 
 import numpy as np
 
-from noisyseg._core.arrays import Array, blocks, check_array, check_binary, check_same, check_unit, host_view, is_tensor
+from noisyseg._core.arrays import (
+    Array,
+    blocks,
+    check_array,
+    check_binary,
+    check_same,
+    check_unit,
+    host_view,
+    is_tensor,
+    like,
+)
+from noisyseg._core.files import atomic_file
 
 KINDS = ("temperature", "beta", "isotonic")
 EDGE = 1e-7  # values closer to 0 or 1 count as that close: float32 has none between 1 - 6e-8 and 1
@@ -140,23 +151,15 @@ class Calibration:
         for start in range(0, flat.size, 1 << 16):
             part = slice(start, start + (1 << 16))
             out[part] = self._values(flat[part].astype(np.float64))
-        if is_tensor(c):
-            import torch
-
-            return torch.from_numpy(found).to(c.device)
-        return found
+        return like(found, c).to(c.device) if is_tensor(c) else found
 
     def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
         """Write it as JSON; a file that is there stays, with a `FileExistsError`, unless `overwrite` is true."""
         path = Path(path)
         if path.exists() and not overwrite:
             raise FileExistsError(f"{path}: there is such a file already; name another one, or overwrite it")
-        part = path.with_name(f".{path.name}.part")
-        try:
-            part.write_text(json.dumps({"format": FORMAT, **asdict(self)}, allow_nan=False) + "\n", encoding="utf-8")
-            os.replace(part, path)
-        finally:
-            part.unlink(missing_ok=True)
+        with atomic_file(path) as file:
+            file.write((json.dumps({"format": FORMAT, **asdict(self)}, allow_nan=False) + "\n").encode())
         return path
 
     @classmethod

@@ -50,9 +50,8 @@ def optimal_dice_or_empty(m: Array, absent: Any, *, axis: Any = None, where: Any
     try:
         each = iter(np.broadcast_to(given, images.batch).ravel().tolist())
     except ValueError:
-        raise ValueError(
-            f"absent: expected one number or one for each of {images.batch} images, got {absent!r}"
-        ) from None
+        many = f" or one for each of {images.batch} images" if images.batch else ""
+        raise ValueError(f"absent: expected one probability{many}, got {absent!r}") from None
 
     def run(values: Array) -> Array:
         q = next(each)

@@ -86,7 +86,7 @@ def _numbers(rows: Iterable[Row]) -> str:
 
 
 def _opposite(p_values: Sequence[float]) -> float:
-    """p against a statement on several settings: that of the clearest one, times their number (Bonferroni)."""
+    """P against a statement on several settings: that of the clearest one, times their number (Bonferroni)."""
     return min(1.0, len(p_values) * min(p_values))
 
 
