@@ -22,7 +22,7 @@ def optimal_dice_or_empty(m: Array, absent: Any, *, axis: Any = None, where: Any
 
     The label is empty with probability 1 - p, and two empty masks have Dice 1. It is exact where the volume of the
     label is known given that the structure is there. At `absent` = 0 it is `noisyseg.optimal_dice`; above 1/2 the mask
-    is always empty. Book: ``thm-absent``.
+    is always empty. Book: ``prop-never-empty``, ``thm-absent``.
 
     The map alone does not know p: it may be anything between the largest value of m and 1. p comes from a classifier
     of the image, or from the volume, as p = (expected volume of the map) / (mean volume where the structure is there).
