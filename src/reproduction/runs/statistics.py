@@ -171,17 +171,22 @@ def estimate_of(row: Mapping[str, Any]) -> Estimate:
     return Estimate(float(row["mean"]), tuple((error, int(df)) for error, df in errors if not math.isnan(error)))
 
 
-def without_empty_trainings(cases: pd.DataFrame) -> pd.DataFrame:
-    """Leave out the cases of trainings of which every mask at 1/2 is empty, under all methods; average over seeds.
+def failed_trainings(cases: pd.DataFrame) -> Any:
+    """Find the trainings of which every mask at 1/2 is empty: a table of their organ, a, seed (if several) and fold."""
+    axes = ["organ", "a", *([SEED_AXIS] if SEED_AXIS in cases else []), "fold"]
+    at_half: Any = cases[cases["method"].isin(["CE(0)", "SD(0)"])]
+    most: Any = at_half.groupby([*axes, "method"])["volume"].max().reset_index()
+    return most.loc[most["volume"] == 0, axes].drop_duplicates()
 
-    A training counts by organ, a, fold and seed, whichever loss failed: methods are compared on the same cases. This
+
+def without_empty_trainings(cases: pd.DataFrame) -> pd.DataFrame:
+    """Leave out the cases of failed trainings under all methods, and average the others over their seeds.
+
+    A training counts by organ, a, seed and fold, whichever loss failed: methods are compared on the same cases. This
     table is for a second look; no training is left out of the first.
     """
-    axes = ["organ", "a", "fold", *([SEED_AXIS] if SEED_AXIS in cases else [])]
-    at_half: Any = cases[cases["method"].isin(["CE(0)", "SD(0)"])]
-    most = at_half.groupby([*axes, "method"])["volume"].max().reset_index()
-    empty = pd.MultiIndex.from_frame(cast(pd.DataFrame, most.loc[most["volume"] == 0, axes]))
-    kept: Any = cases[~pd.MultiIndex.from_frame(cases[axes]).isin(empty)]
+    failed = failed_trainings(cases)
+    kept: Any = cases[~cases.set_index(list(failed.columns)).index.isin(pd.MultiIndex.from_frame(failed))]
     same = [name for name in ("organ", "a", "method", "fold", "case", "person") if name in cases]
     return kept.drop(columns=[SEED_AXIS], errors="ignore").groupby(same, sort=False).mean().reset_index()
 
