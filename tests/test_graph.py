@@ -15,11 +15,11 @@ LIBRARY = [
     {"_core"},
     {"metrics", "fields"},
     {"expected", "optimal", "noise"},
-    {"linear_fractional", "volume", "calibration"},
+    {"linear_fractional", "volume", "classes", "calibration"},
     {"__init__"},
 ]
 EXPERIMENT = [
-    {"__init__", "paths", "text"},
+    {"__init__", "paths", "text", "models", "keys"},
     {"provenance", "config", "listings"},
     {"data"},
     {"network"},

@@ -45,7 +45,7 @@ def test_three_voxels():
 
 def test_soft_dice_has_no_threshold_of_its_own():
     rows = score(line(0.9, 0.5, 0.49), "sd", line(1, 1, 1))
-    assert list(rows) == ["SD(0)", "SD(fold)"]
+    assert list(rows) == ["SD(0)", "SD(fold)", "SD(oracle)"]
     assert rows["SD(0)"]["threshold"] == 0.5 and rows["SD(0)"]["volume"] == 2, "a mask is >= its threshold"
     assert rows["SD(0)"]["dice_noisy"] == 0.8
 
@@ -73,7 +73,7 @@ def test_a_binary_map_is_scored_alike_by_all_rules():
     rows = {**score(label.astype(float), "ce", label), **score(label.astype(float), "sd", label)}
     assert {name: (row["volume"], row["dice_noisy"]) for name, row in rows.items()} == {
         "CE(0)": (2, 1.0), "CE(*)": (2, 1.0), "CE(fold)": (2, 1.0), "CE(oracle)": (2, 1.0),
-        "SD(0)": (2, 1.0), "SD(fold)": (2, 1.0),
+        "SD(0)": (2, 1.0), "SD(fold)": (2, 1.0), "SD(oracle)": (2, 1.0),
     }  # fmt: skip
 
 

@@ -27,6 +27,8 @@ OTHER_DIFFERENCES = (
     ("CE(rank)", "CE(*)"),
     ("CE(rank BA)", "CE(*)"),
     ("CE(oracle)", "CE(*)"),
+    ("SD(oracle)", "SD(0)"),
+    ("CE(oracle)", "SD(oracle)"),
     ("CE(*)", "CONST(*)"),
     ("SD(0)", "CONST(*)"),
     ("CONST(*)", "CONST(0)"),
@@ -124,7 +126,7 @@ def score_mask(
 def _threshold(method: str, c: NDArray, noisy: NDArray, fold_threshold: float) -> float:
     if method == "CE(*)":
         return dice_threshold(c)
-    if method == "CE(oracle)":
+    if method in ("CE(oracle)", "SD(oracle)"):
         return oracle_threshold(c, noisy)
     return fold_threshold if method in OTHER_RULES else 0.5
 
