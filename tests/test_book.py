@@ -41,6 +41,7 @@ THEORY = [
         "gaussian_fields",
         "label_noise",
         "optimal_under_noise",
+        "raters",
         "errata",
     )
 ]

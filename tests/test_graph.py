@@ -15,7 +15,7 @@ LIBRARY = [
     {"_core"},
     {"metrics", "fields"},
     {"expected", "optimal", "noise"},
-    {"linear_fractional", "volume", "classes", "calibration"},
+    {"linear_fractional", "raters", "volume", "classes", "calibration"},
     {"__init__"},
 ]
 EXPERIMENT = [
