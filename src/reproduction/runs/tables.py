@@ -82,7 +82,7 @@ def collect_cases(preset: Preset, configs: Sequence[RunConfig], runs: str | os.P
         return column.map(ranks[str(column.name)]) if column.name in ranks else column
 
     cases = pd.concat(parts, ignore_index=True)
-    if "soft_volume" in cases and cases["soft_volume"].isna().any():
+    if "soft_volume" in cases and cases["soft_volume"].isna().to_numpy().any():
         del cases["soft_volume"]
     if configs[0].dataset == "hippocampus":
         person = cases["case"].map(hippocampus.person)
