@@ -45,7 +45,7 @@ THEORY = [
         "errata",
     )
 ]
-NOTEBOOKS = {*THEORY, "notebooks/speed", "notebooks/experiment", "notebooks/deviations", "notebooks/cost"}
+NOTEBOOKS = {*THEORY, "notebooks/speed", "notebooks/experiment", "notebooks/volume_bias", "notebooks/deviations", "notebooks/cost"}
 YOUR_RUN = "notebooks/your_run"  # has no picture until there is a run
 PROSE = ("index", "when_not", "data", "reproduce", "statements", "api", "api_experiment", "references")
 PAGES = {*NOTEBOOKS, YOUR_RUN, *(f"book/{name}" for name in PROSE)}
