@@ -215,7 +215,8 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
     The standard deviation is that of the patients at hand.
     """
 
-    def sd(ratio: pd.Series) -> float:
+    def sd(ratio: Any) -> float:
         return float(ratio.std(ddof=0))
 
-    return table.groupby("region", sort=False)[["accuracy_ratio", "dice_ratio"]].agg(["mean", sd, "min", "max"])
+    ratios: Any = table.groupby("region", sort=False)[["accuracy_ratio", "dice_ratio"]]
+    return ratios.agg(["mean", sd, "min", "max"])
