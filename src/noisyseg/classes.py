@@ -272,14 +272,16 @@ def _most_worth(
     xp: Any = sys.modules["torch"] if tensor else np
     labels, inside, size = [], np.zeros(count), np.zeros(count)
     width = max(1, DEVICE_BLOCK // count) if tensor else BLOCK
+    kind, device = xp.uint8 if count < 256 else xp.int32, rows[0].device
+    numbers = xp.arange(1, count + 1, dtype=kind, device=device)
     for start in range(0, len(rows[0]), width):
         part = xp.stack([x[start : start + width] for x in rows])
         part = part.double() if tensor else part.astype(np.float64)
-        label = xp.zeros_like(part[0], dtype=xp.uint8 if count < 256 else xp.int32)
+        label = xp.zeros_like(part[0], dtype=kind)
         best, worth = xp.full_like(part[0], LEAST), xp.zeros_like(part[0])
         for k, (x, t, f) in enumerate(zip(part, half.tolist(), factor.tolist(), strict=True)):
             worth = (x - t) * f + (worth if nested else 0.0)
-            label[worth >= best if nested else worth > best] = k + 1
+            label = xp.maximum(label, (worth >= best if nested else worth > best) * numbers[k])  # k only rises
             xp.maximum(best, worth, out=best)
         labels.append(label)
         if tensor or nested:
