@@ -11,13 +11,14 @@ memory is what a process of its own needs on top of its imports, its network and
 from __future__ import annotations
 
 import argparse
-import resource
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import psutil
 import torch
 
 from harness import Call, in_turns, write_table
@@ -57,11 +58,21 @@ def peak_mib(model: str, kind: str) -> float:
 
 
 def print_peak(model: str, kind: str) -> None:
-    """Do the work once in this process, and print by how many MiB its memory grew."""
+    """Do the work once in this process, and print by how many MiB its memory grew meanwhile."""
     run, _ = work(model, kind)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    process = psutil.Process()
+    before, seen, over = process.memory_info().rss, [0], threading.Event()
+
+    def watch() -> None:
+        while not over.wait(0.001):
+            seen.append(process.memory_info().rss - before)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
     run()
-    print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+    over.set()
+    watcher.join()
+    print(max(seen) / 2**20)
 
 
 def main(given: list[str] | None = None) -> int:

@@ -1,4 +1,4 @@
-"""What the chapter *Lean U-Net* says of the stored tables: rows, layers, and the abstract's claims tested one by one."""
+"""What the chapter *Lean U-Net* says of its tables: rows, layers, and the abstract's claims tested one by one."""
 
 from __future__ import annotations
 
@@ -63,9 +63,9 @@ def layer_counts(tables: ModelTables) -> dict[str, list[float]]:
     counts = {}
     for model, path in tables.paths.groupby("model", sort=False):
         start = layers_of(tables, str(model))
-        removed: list[str] = " ".join(path["removed"]).split()
+        removed: Any = " ".join(path["removed"]).split()
         folds = path["fold"].nunique()
-        counts[parse(str(model)).criterion] = [n - removed.count(str(layer)) / folds for layer, n in start.items()]
+        counts[parse(str(model)).criterion] = [n - removed.count(layer) / folds for layer, n in start.items()]
     return counts
 
 
