@@ -144,10 +144,10 @@ def _dispatch(arguments: argparse.Namespace) -> None:
 
         print(report(preset, arguments.runs, arguments.cores))
     elif arguments.command == "tables":
-        from reproduction.runs.tables import gather, write_results
+        from reproduction.runs.model_tables import write_tables
 
-        results = gather(preset, Path(arguments.runs) / preset.name)
-        print(write_results(results, arguments.out or Path("results") / preset.name))
+        home = Path(arguments.runs) / preset.name
+        print(write_tables(preset, home, arguments.out or Path("results") / preset.name))
     elif arguments.command == "calibration":
         from reproduction.runs.calibration import collect_calibrations, write_calibrations
 
@@ -169,9 +169,9 @@ def _reproduce(arguments: argparse.Namespace, preset: Preset) -> None:
     )
     if arguments.dry_run:
         return
-    from reproduction.runs.tables import main_table, read_results
+    from reproduction.runs.model_tables import overview
 
-    table = main_table(read_results(folder)).to_string(float_format=lambda value: f"{value:.4f}")
+    table = overview(folder).to_string(float_format=lambda value: f"{value:.4f}")
     last = f"\nMean test Dice against the noisy labels, and its ceiling\n\n{table}\n\ntables: {folder}"
     if not arguments.no_book:
         from reproduction.report.book import build_book
