@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+
 import pandas as pd
+from scipy.stats import t
 
 from reproduction.config import Preset
 from reproduction.runs.tables import Results, paired_differences, summarise
@@ -11,8 +14,10 @@ UP, DOWN, NONE = (0.02, 0.01, 0.03), (-0.02, -0.03, -0.01), (0.0, -0.01, 0.01)
 
 
 def difference(mean, lo, hi, name="CE(*)-CE(0)", n=50, organ="kidney", a=0.03):
-    """One row of a table of differences."""
-    return {"organ": organ, "a": a, "difference": name, "score": "dice_noisy", "n": n, "mean": mean, "lo": lo, "hi": hi}
+    """One row of a table of differences, with the standard error over persons that its interval comes from."""
+    row = {"organ": organ, "a": a, "difference": name, "score": "dice_noisy", "n": n, "mean": mean, "lo": lo, "hi": hi}
+    row |= {"se_persons": (hi - mean) / t.ppf(0.975, n - 1), "df_persons": n - 1}
+    return row | {"se_folds": math.nan, "df_folds": math.nan}
 
 
 def differences_of(threshold=None, soft=None, between=None, n=50, organs=("kidney",), strengths=(0.02, 0.03)):
@@ -22,6 +27,17 @@ def differences_of(threshold=None, soft=None, between=None, n=50, organs=("kidne
     return pd.DataFrame(
         [difference(*ends, name, n, organ, a) for organ in organs for a in strengths for name, ends in scored.items()]
     )
+
+
+def cases_of(*gains, organ="kidney", strengths=(0.02, 0.03)):
+    """Twenty cases of five folds, on which CE(*) is ahead of CE(0) by these gains, give or take a thousandth."""
+    rows = []
+    for step, (a, gain) in enumerate(zip(strengths, gains, strict=True)):
+        for k in range(20):
+            for method, value in (("CE(0)", 0.5), ("CE(*)", 0.5 + gain + 0.001 * (-1) ** (k + step))):
+                row = {"organ": organ, "a": a, "fold": k % 5, "case": f"case_{k:02d}", "method": method}
+                rows.append({**row, "dice_noisy": value, "volume": 10})
+    return pd.DataFrame(rows)
 
 
 def results_of(differences: pd.DataFrame, cases: pd.DataFrame | None = None) -> Results:

@@ -33,7 +33,7 @@ EXTRAS = {name: [Requirement(r) for r in group] for name, group in PROJECT["opti
 LOCKED = DIRECT + [r for name in ("reproduction", "book", "test", "lab", "monai", "torchio") for r in EXTRAS[name]]
 VERBS = {"reproduce", "test", "book", "lab", "notebooks", "bench", "clean"}
 OLDEST = "3.11.2"  # Debian 12's; the README names it, and make asks for it
-PRESETS = {"smoke", "quick", "phantoms", "hippocampus", "paper"}
+PRESETS = {path.stem for path in (ROOT / "workflow" / "presets").glob("*.yaml")}
 
 LAYOUT = """
     README.md Makefile pyproject.toml requirements.lock environment.yml LICENSE LICENSE-text CITATION.cff

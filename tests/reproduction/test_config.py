@@ -18,10 +18,10 @@ from reproduction.config import (
     SEED_AXIS,
     Preset,
     RunConfig,
-    check_names,
     notebook_parameters,
     required_fields,
 )
+from reproduction.keys import check_names
 from reproduction.paths import read_json
 
 VALUES: dict[str, Any] = {
@@ -33,17 +33,23 @@ VALUES: dict[str, Any] = {
     "plateau_patience": 30, "plateau_factor": 0.2, "training_seed": 1, "precision": "float32", "channels_last": False,
     "prior_bias": False,
     "threads": 1, "augment_probability": 0.5, "shift": 0.1, "rotation_deg": 15.0, "smoothing_voxels": 1.0,
-    "ceiling_samples": 10, "fast_layers": False, "own_seed": False,
+    "ceiling_samples": 10, "fast_layers": False, "own_seed": False, "convolutions": 2, "prune_from": 0, "prune_to": 0,
+    "prune_channels": 0,
 }  # fmt: skip
 
 # Another good value of every field.
 OTHER: dict[str, Any] = {
-    "organ": "aorta", "loss": "sd", "model": None, "dataset": "hippocampus", "features": (4, 9), "select": "dice",
+    "organ": "aorta", "loss": "sd", "model": "lunet", "dataset": "hippocampus", "features": (4, 9), "select": "dice",
     "schedule": "plateau", "precision": "auto", "channels_last": True, "prior_bias": True, "plateau_factor": 0.3,
     "augment_probability": 0.25, "fast_layers": True, "own_seed": True,
 }  # fmt: skip
+# A network that is pruned.
+PRUNED: dict[str, Any] = {
+    **{"model": "doubling4-taylor", "select": "last", "epochs": 4},
+    **{"prune_from": 1, "prune_to": 3, "prune_channels": 3},
+}
 FIELDS = list(RunConfig.model_fields)
-MAY_LACK = ("fast_layers", "own_seed")  # they came later
+MAY_LACK = ("fast_layers", "own_seed", "convolutions", "prune_from", "prune_to", "prune_channels")  # they came later
 INTEGERS = [name for name, field in RunConfig.model_fields.items() if field.annotation is int]
 FLOATS = [name for name, field in RunConfig.model_fields.items() if field.annotation is float]
 
@@ -85,7 +91,7 @@ def test_names():
     assert config(dataset="hippocampus").data_folder == "hippocampus"
 
 
-@pytest.mark.parametrize("field", [name for name in FIELDS if name != "model"])  # one model: no other value yet
+@pytest.mark.parametrize("field", FIELDS)
 def test_every_field_changes_the_hash(field):
     value = OTHER[field] if field in OTHER else VALUES[field] + 1
     assert value != VALUES[field]
@@ -98,10 +104,18 @@ def test_hash_is_a_function_of_the_values():
     assert RunConfig.from_dict(dict(reversed(VALUES.items()))).hash == config().hash, "the order of keys is no value"
     assert RunConfig.from_dict(config().to_dict()) == config()
     # By hand: 12 digits of the SHA-256 of this configuration as sorted JSON. Finished runs are found by it.
-    # Three fields came later and count only where they are on.
+    # Seven fields came later and count only where they are on.
     earlier = {name: value for name, value in VALUES.items() if name not in ("prior_bias", *MAY_LACK)}
     text = json.dumps({**earlier, "features": [4, 8]}, sort_keys=True)
     assert config().hash == hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def test_a_pruned_network_has_a_plan():
+    run = config(**PRUNED)
+    assert run.name == "kidney-a0.010-ce-fold0-doubling4-taylor"
+    assert run.network == ("doubling", 4, "taylor") and run.network.widths(run.features) == (4, 8)
+    with pytest.raises(ValueError, match="prune_channels is 0; expected at least 1"):
+        config(**{name: value for name, value in PRUNED.items() if name != "prune_channels"})
 
 
 def test_a_configuration_from_before_fast_layers_is_read():
@@ -184,7 +198,18 @@ def test_a_number_that_yaml_takes_for_text_is_explained():
         ({"channels_last": "yes"}, "channels_last is 'yes'; expected true or false"),
         ({"loss": "dice"}, "loss is 'dice'; expected one of ce, sd"),
         ({"loss": None}, "loss is None; expected one of ce, sd"),
-        ({"model": "lunet"}, "model is 'lunet'; expected one of unet"),
+        ({"model": "vnet"}, "model is 'vnet'; expected one of unet, lunet and doubling"),
+        ({"model": "lunet0"}, "model is 'lunet0'; expected one of unet, lunet and doubling, the last two with a width"),
+        ({"model": "unet8"}, "model is 'unet8'; expected one of unet"),
+        ({"model": "doubling8-l3"}, "model is 'doubling8-l3'; expected one of unet"),
+        ({"convolutions": 0}, "convolutions is 0; expected a number above 0"),
+        ({**PRUNED, "prune_channels": 0}, "prune_channels is 0; expected at least 1, as the model is pruned"),
+        ({**PRUNED, "prune_to": 1}, "prune_channels is 3; expected prune_from < prune_to < epochs; they are"),
+        (
+            {**PRUNED, "prune_to": 4},
+            "prune_channels is 3; expected prune_from < prune_to < epochs; they are prune_from 1, prune_to",
+        ),
+        ({**PRUNED, "select": "loss"}, "prune_channels is 3; expected select: last with it"),
         ({"dataset": "mnist"}, "dataset is 'mnist'; expected one of hippocampus, phantoms"),
         ({"schedule": "step"}, "schedule is 'step'; expected one of plateau, cosine"),
         ({"select": "best"}, "select is 'best'; expected one of dice, loss"),
@@ -231,7 +256,7 @@ def test_seed_of_a_case_by_hand():
 def test_both_losses_all_folds_and_all_training_numbers_see_one_noisy_label():
     seed = config().seed_of_case("x")
     data_and_noise = {"organ", "a", "b", "dataset", "phantom_size", "phantom_cases", "phantom_seed", "noise_seed"}
-    for field in set(FIELDS) - data_and_noise - {"model"}:
+    for field in set(FIELDS) - data_and_noise:
         value = OTHER[field] if field in OTHER else VALUES[field] + 1
         assert config(**{field: value}).seed_of_case("x") == seed, field
 

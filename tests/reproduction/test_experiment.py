@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pandas as pd
 
 from reproduction.report.experiment import (
@@ -12,8 +14,11 @@ from reproduction.report.experiment import (
     gap_rows,
     gap_sentences,
     main_rows,
+    second_look_rows,
     volume_sentences,
 )
+from reproduction.runs.statistics import failed_trainings, paired_differences
+from reproduction.runs.tables import Results
 from small_results import DOWN, NONE, UP, differences_of, small_results
 
 SMALL = small_results()
@@ -23,16 +28,22 @@ PAPER = pd.DataFrame([{"organ": "kidney", "a": 0.03, "method": "CE(*)", "dice": 
 def test_our_means_with_the_papers_below_and_the_best_bold():
     rows = main_rows(SMALL.summary, pd.concat([PAPER, PAPER.assign(organ="hippocampus", a=0.02)]))
     ours, paper = rows
-    assert SCORE_HEADER == ["organ", "a", "CE(0)", "SD(0)", "CE(*)", "ceiling"]
-    assert ours[:2] == ["hippocampus", ".02"] and ours[5] == ".800"
-    assert ours[2].startswith(".525 [") and ours[4].startswith("<b>.625 [")
-    assert ours[4].endswith("]</b><br><small>paper .7055</small>") and "<b>" not in ours[2] + ours[3]
-    assert paper == ["kidney", ".03", "", "", "<small>paper .7055</small>", ""]
+    assert SCORE_HEADER == ["organ", "a", "CONST(0)", "CONST(*)", "CE(0)", "SD(0)", "CE(*)", "ceiling"]
+    assert ours[:4] == ["hippocampus", ".02", "", ""] and ours[7] == ".800"
+    assert ours[4].startswith(".525 [") and ours[6].startswith("<b>.625 [")
+    assert ours[6].endswith("]</b><br><small>paper .7055</small>") and "<b>" not in ours[4] + ours[5]
+    assert paper == ["kidney", ".03", "", "", "", "", "<small>paper .7055</small>", ""]
+
+
+def test_a_constant_shape_has_its_place_and_is_never_the_best():
+    best = SMALL.summary[SMALL.summary["method"] == "CE(*)"].assign(method="CONST(*)", dice_noisy=0.9)
+    (row,) = main_rows(pd.concat([SMALL.summary, best]), PAPER[:0])
+    assert row[2] == "" and row[3].startswith(".900 [") and row[6].startswith("<b>.625 [")
 
 
 def test_a_method_that_was_not_scored_leaves_its_place_empty():
     (row,) = main_rows(SMALL.summary[SMALL.summary["method"] != "SD(0)"], PAPER[:0])
-    assert row[3] == "" and row[4].startswith("<b>.625")
+    assert row[5] == "" and row[6].startswith("<b>.625")
     assert main_rows(pd.DataFrame(columns=SMALL.summary.columns), PAPER[:0]) == []
 
 
@@ -70,3 +81,22 @@ def test_thresholds_and_volumes_in_words():
     )
     soft = SMALL.summary[SMALL.summary["method"] == "SD(0)"]
     assert volume_sentences(soft) == "- hippocampus, a = .02: volume over expected volume SD(0) 1.00."
+
+
+def test_a_failed_training_is_left_out_of_the_second_look():
+    rows = []
+    for seed, fold in itertools.product((1, 2), range(2)):
+        failed = (seed, fold) == (2, 0)
+        for k in range(5):
+            for method, value in (("CE(0)", 0.0 if failed else 0.5), ("CE(*)", 0.6 + 0.001 * k), ("SD(0)", 0.6)):
+                row = {"organ": "o", "a": 0.03, "training_seed": seed, "fold": fold, "case": f"case_{5 * fold + k}"}
+                score = {f"dice_{part}": value for part in ("noisy", "clean", "marginal")}
+                rows.append({**row, "method": method, "volume": 0 if failed and method == "CE(0)" else 9, **score})
+    cases = pd.DataFrame(rows)
+    assert failed_trainings(cases).to_numpy().tolist() == [["o", 0.03, 2, 0]]
+    differences = paired_differences(cases)
+    table = second_look_rows(Results(cases, cases, differences, cases, {}))
+    assert [row[2] for row in table] == ["CE(*) − CE(0)", "SD(0) − CE(0)", "CE(*) − SD(0)"]
+    assert table[0][3].startswith("+.227 [") and table[0][4].strip("*").startswith("+.102 [")  # .102 + 1/4 of .5
+    sound = cases[(cases["training_seed"] == 1)]
+    assert second_look_rows(Results(sound, sound, paired_differences(sound), sound, {})) == []

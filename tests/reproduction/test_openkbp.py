@@ -210,7 +210,7 @@ def repository(root: Path) -> Path:
 def test_a_set_from_the_repository_over_a_bad_connection(tmp_path, files):
     folder = make_openkbp(tmp_path / "a", Folder(write(tmp_path / "copy", files)), cells=16, cell_mm=8.0)
     with serve(repository(tmp_path / "copy")) as server:
-        server.plan = lambda number: {2: 503, 4: ("drop", 100), 7: "flip"}.get(number, "right")
+        server.plan = lambda number: {2: 503, 4: ("drop", 10), 7: "flip"}.get(number, "right")
         remote = Repository(tmp_path / "list", server.url, f"{server.url}/tree", patients=5, limits=QUICK)
         assert remote.patients == ["pt_1", "pt_2", "pt_3", "pt_10", "pt_20"] and remote.read("pt_1", "x.csv") is None
         made = make_openkbp(tmp_path / "b", remote, cells=16, cell_mm=8.0, workers=2)

@@ -84,10 +84,10 @@ def test_only_what_both_have_is_matched():
 def test_rows_have_the_stored_means_below_yours():
     (row,) = your_rows(moved(0.03, "SD(0)"), STORED)
     assert len(row) == len(SCORE_HEADER) and row[:2] == ["hippocampus", ".02"] and row[-1] == ".800"
-    assert row[2] == ".525 [.505, .545]<br><small>stored .525, +.000</small>"
-    assert row[3] == ".555 [.535, .575]<br><small>stored .525, <b>+.030</b></small>"
-    assert your_rows(moved(0.0), None)[0][2] == ".525 [.505, .545]"
-    assert your_rows(one_loss_results(), STORED)[0][3] == "", "soft-Dice was not trained"
+    assert row[4] == ".525 [.505, .545]<br><small>stored .525, +.000</small>"
+    assert row[5] == ".555 [.535, .575]<br><small>stored .525, <b>+.030</b></small>"
+    assert your_rows(moved(0.0), None)[0][4] == ".525 [.505, .545]"
+    assert your_rows(one_loss_results(), STORED)[0][5] == "", "soft-Dice was not trained"
 
 
 def test_the_preset_to_compare_with():

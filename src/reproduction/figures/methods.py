@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 from reproduction.figures.drawing import GREY
 from reproduction.figures.panels import (
+    CONSTANT_LOOKS,
     DIFFERENCE_LOOKS,
     LOSSES,
     METHOD_LOOKS,
@@ -37,7 +38,8 @@ def plot_dice_over_noise(
 ) -> Figure:
     """Draw Figure 3 of the paper: mean Dice, or another summary column, against the noise strength a.
 
-    Each method is a line with its 95 % interval as a bar; the ceiling, which no method can pass on average, is dashed.
+    Each method is a line with its 95 % interval as a bar; the ceiling, which no method can pass on average, is dashed,
+    and constant shapes, which do not look at the image, are dotted; they are drawn with the ceiling or not at all.
 
     Parameters
     ----------
@@ -63,9 +65,11 @@ def plot_dice_over_noise(
         if ceiling is not None:
             top = rows.groupby("a")[ceiling].mean()
             ax.plot(top.index, top, "--", color=GREY, label="ceiling")
+        for method, look in CONSTANT_LOOKS.items() if ceiling is not None else ():
+            points(ax, rows[rows["method"] == method], 0.0, look, method, score, line=":")
         shift = spacing(rows["a"]) * 0.06  # side by side, so that no bar hides another
         for k, (method, look) in enumerate(METHOD_LOOKS.items()):
-            points(ax, rows[rows["method"] == method], (k - 1) * shift, look, method, score, line=True)
+            points(ax, rows[rows["method"] == method], (k - 1) * shift, look, method, score, line="-")
             if compared is not None:
                 other = compared[compared["organ"].isin(rows["organ"]) & (compared["method"] == method)]
                 hollow_points(ax, other["a"], other["dice"], look, f"{method}, {compared_name}", size=7)

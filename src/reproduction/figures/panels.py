@@ -14,6 +14,7 @@ from reproduction.figures.drawing import BLUE, GREEN, GREY, ORANGE, PINK, YELLOW
 MINUS = "\N{MINUS SIGN}"
 #: Marker and colour. The methods themselves are defined in ``reproduction.scoring``, as are the pairs of differences.
 METHOD_LOOKS = {"CE(0)": ("o", BLUE), "SD(0)": ("s", ORANGE), "CE(*)": ("^", GREEN)}
+CONSTANT_LOOKS = {"CONST(0)": ("_", GREY), "CONST(*)": ("x", GREY)}
 LOSSES = {"ce": ("cross-entropy", BLUE), "sd": ("soft-Dice", ORANGE)}
 DIFFERENCE_LOOKS = {"CE(*)-CE(0)": ("^", GREEN), "SD(0)-CE(0)": ("s", ORANGE), "CE(*)-SD(0)": ("D", PINK)}
 OTHER_LOOKS = {
@@ -67,13 +68,13 @@ def points(
     score: str | None = None,
     *,
     above: Any = 0.0,
-    line: bool = False,
+    line: str = "",
     hollow: bool = False,
 ) -> None:
     """Draw a mean with its interval at every a, moved aside by `shift`; nothing where there are no rows.
 
     The columns are ``mean, lo, hi`` or, for a score, ``<score>, <score>_lo, <score>_hi``. `above` is taken off the
-    mean, as a number or one for each row in the order of the table.
+    mean, as a number or one for each row in the order of the table; `line` is the style of the line between them.
     """
     mid, lo, hi = ("mean", "lo", "hi") if score is None else (score, f"{score}_lo", f"{score}_hi")
     if not len(rows):
@@ -82,7 +83,7 @@ def points(
     # Rounding may not make the length of a bar negative.
     lengths = np.maximum([rows[mid] - rows[lo], rows[hi] - rows[mid]], 0.0)
     marker, colour = look
-    how: dict[str, Any] = {"marker": marker} if line else {"fmt": marker}
+    how: dict[str, Any] = {"marker": marker, "ls": line} if line else {"fmt": marker}
     face = "none" if hollow else colour
     x = np.asarray(rows["a"]) + shift
     ax.errorbar(x, rows["_y"], lengths, ms=5, mfc=face, color=colour, capsize=2, label=label, **how)

@@ -1,6 +1,6 @@
 """The statements of the paper's section 5.4, made precise and tested by our results (chapter *The experiment*).
 
-Each statement is tested against a difference of `MARGIN` in Dice, with the standard errors over persons and folds. Holm's
+Each statement is tested against a difference of `MARGIN` in Dice, with standard errors over persons and folds. Holm's
 procedure adjusts the p-values of all statements on a page for their number. A statement *agrees* if its adjusted p is
 below `ALPHA`; it *does not agree* if the opposite has such a p; else it is undecided. Of several settings that a
 statement names the least favourable counts, so no adjustment is due within a statement.
@@ -86,7 +86,7 @@ def _numbers(rows: Iterable[Row]) -> str:
 
 
 def _opposite(p_values: Sequence[float]) -> float:
-    """p against a statement on several settings: that of the clearest one, times their number (Bonferroni)."""
+    """Give the p against a statement on several settings: that of the clearest one, times their number (Bonferroni)."""
     return min(1.0, len(p_values) * min(p_values))
 
 
@@ -151,7 +151,7 @@ def agreement(claims: Sequence[Claim]) -> str:
     """Count the judgements, and say how they were made."""
     found = [claim.judgement for claim in claims]
     parts = [f"“{word}” {found.count(word)}" for word in WORDS if word in found]
-    text = f"Statements tested: {len(claims)}" + (f", of which {', '.join(parts)}." if parts else ".")
+    text = f"Statements: {len(claims)}" + (f", of which {', '.join(parts)}." if parts else ".")
     return (
         f"{text} Alike means within ±{short(MARGIN)} in Dice; p-values come from the standard errors over persons and "
         f"over folds, whichever is larger, and are adjusted for the number of statements (Holm)."

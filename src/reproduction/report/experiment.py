@@ -8,16 +8,19 @@ from typing import Any
 import pandas as pd
 
 from reproduction.report.verdicts import Row, outcome, pick
-from reproduction.runs.statistics import mean_over
-from reproduction.scoring.rules import METHODS
+from reproduction.runs.statistics import failed_trainings, mean_over, paired_differences, without_empty_trainings
+from reproduction.runs.tables import Results
+from reproduction.scoring.rules import CONSTANTS, METHODS
 from reproduction.scoring.scores import DIFFERENCES
 from reproduction.text import interval, short
 
 ABSENT = "—"
 Cell = tuple[str, float, str]  # organ, a, method
 PAIRS = tuple(f"{first}-{second}" for first, second in DIFFERENCES)
-SCORE_HEADER = ["organ", "a", *METHODS, "ceiling"]
+SHOWN = (*CONSTANTS, *METHODS)
+SCORE_HEADER = ["organ", "a", *SHOWN, "ceiling"]
 DIFFERENCE_HEADER = ["organ", "a", "cases", *(" − ".join(pair) for pair in DIFFERENCES)]
+SECOND_LOOK_HEADER = ["organ", "a", "difference", "all trainings", "without those that failed"]
 GAP_HEADER = ["organ", "a", "ceiling", "from samples", *(f"gap of {method}" for method in METHODS)]
 
 
@@ -34,7 +37,7 @@ def score_cell(row: Any, score: str = "dice_noisy") -> str:
 
 
 def score_rows(summary: pd.DataFrame, below: Mapping[Cell, str] | None = None, bold: bool = False) -> list[list[str]]:
-    """Lay out the mean Dice of every method with its interval, and the ceiling: rows as ``SCORE_HEADER``.
+    """Lay out the mean Dice of the constant shapes and every method, and the ceiling: rows as ``SCORE_HEADER``.
 
     Parameters
     ----------
@@ -44,19 +47,19 @@ def score_rows(summary: pd.DataFrame, below: Mapping[Cell, str] | None = None, b
     below
         What stands below a value, by organ, a (six decimals) and method; a setting that only it has gets a row, too.
     bold
-        Whether the best method is bold.
+        Whether the best method is bold; a constant shape is none.
     """
     below = below or {}
     ours: dict[Any, Any] = {(organ, round(a, 6)): group.set_index("method") for organ, a, group in cells(summary)}
     rows = []
     for organ, a in dict.fromkeys([*ours, *((organ, a) for organ, a, _ in below)]):
         group = ours.get((organ, a), pd.DataFrame())
-        texts = {method: score_cell(group.loc[method]) for method in METHODS if method in group.index}
+        texts = {method: score_cell(group.loc[method]) for method in SHOWN if method in group.index}
         if texts and bold:
-            best = group.loc[list(texts), "dice_noisy"].idxmax()
+            best = group.loc[[method for method in texts if method in METHODS], "dice_noisy"].idxmax()
             texts[best] = f"<b>{texts[best]}</b>"
         row = [organ, short(a, 2)]
-        for method in METHODS:
+        for method in SHOWN:
             second = below.get((organ, a, method))
             lines = [texts.get(method), f"<small>{second}</small>" if second else None]
             row.append("<br>".join(line for line in lines if line))
@@ -81,6 +84,19 @@ def difference_rows(differences: pd.DataFrame) -> list[list[str]]:
             if cases:
                 texts = [ABSENT if row is None else difference_cell(row) for row in found]
                 rows.append([organ, short(a, 2), cases[0], *texts])
+    return rows
+
+
+def second_look_rows(result: Results) -> list[list[str]]:
+    """Lay out the differences of settings in which a training failed, with it and without: ``SECOND_LOOK_HEADER``."""
+    failed = failed_trainings(result.cases)
+    again = paired_differences(without_empty_trainings(result.cases)) if len(failed) else result.differences
+    rows = []
+    for organ, a in dict.fromkeys(zip(failed["organ"], failed["a"], strict=True)):
+        for name in PAIRS:
+            found = [pick(table, organ, a, name) for table in (result.differences, again)]
+            texts = [ABSENT if row is None else difference_cell(row) for row in found]
+            rows.append([organ, short(a, 2), " − ".join(name.split("-")), *texts])
     return rows
 
 
