@@ -36,10 +36,12 @@ THEORY = [
         "losses_and_metrics",
         "optimal_segmentations",
         "volume",
+        "soft_dice",
         "calibration",
         "gaussian_fields",
         "label_noise",
         "optimal_under_noise",
+        "raters",
         "errata",
     )
 ]

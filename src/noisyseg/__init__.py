@@ -29,6 +29,7 @@ from noisyseg.linear_fractional import (
 from noisyseg.metrics import accuracy, cross_entropy, dice, f_beta, jaccard, soft_dice, tversky
 from noisyseg.noise import GaussianDeformation
 from noisyseg.optimal import dice_threshold, optimal_accuracy, optimal_dice, regret
+from noisyseg.raters import expected_dice_optimum
 from noisyseg.volume import accuracy_volume_bounds, dice_volume_bounds, optimal_at_volume
 
 __version__ = "0.2.0"
@@ -43,6 +44,7 @@ __all__ = [
     "dice_threshold",
     "dice_volume_bounds",
     "expected_dice",
+    "expected_dice_optimum",
     "f_beta",
     "f_beta_threshold",
     "gaussian_field",

@@ -12,6 +12,7 @@ import pytest
 from reproduction.config import Preset, RunConfig
 from reproduction.paths import read_json, write_json
 from reproduction.runs.tables import (
+    LATER,
     QUANTITIES,
     Results,
     collect_cases,
@@ -312,6 +313,18 @@ def test_a_rule_that_some_runs_of_a_cell_lack_is_left_out_of_that_cell(tmp_path,
     assert methods["kidney"] == {"CE(0)", "SD(0)", "CE(*)", "CE(fold)", "SD(fold)", "CE(oracle)"}
     assert methods["aorta"] == {"CE(0)", "SD(0)", "CE(*)", "CE(fold)", "CE(rank)", "CE(oracle)"}
     assert results.provenance["other_rules"]["rankseg"] == ["0.0.8", "not installed"]
+
+
+@pytest.mark.parametrize("all_have_them", [True, False])
+def test_columns_that_came_later_are_there_if_all_runs_have_them(tmp_path, preset, all_have_them):
+    configs = preset.runs()
+    for config in configs:
+        run = write_run(tmp_path, config)
+        if not all_have_them and config == configs[-1]:
+            pd.read_csv(run / "cases.csv").drop(columns=list(LATER)).to_csv(run / "cases.csv", index=False)
+    cases = collect_cases(preset, configs, tmp_path)
+    assert (set(LATER) & set(cases)) == (set(LATER) if all_have_them else set())
+    assert not cases.isna().to_numpy().any()
 
 
 def test_runs_of_an_earlier_version_have_the_papers_methods(tmp_path, preset):

@@ -155,12 +155,12 @@ class Images:
                 moved[index][where[index]] = found
         return self.back(numbers)
 
-    def masks(self, run: Callable[[Array], Array]) -> Array:
+    def masks(self, run: Callable[..., Array]) -> Array:
         """Apply a function of the values of one image, which gives a mask of them, to every image."""
         view = self.views[0]
         tensor = is_tensor(view)
         mask = view.new_zeros(self.shape, dtype=sys.modules["torch"].bool) if tensor else np.zeros(self.shape, bool)
-        self.fill(mask, lambda values: (run(values), 0.0))
+        self.fill(mask, lambda *values: (run(*values), 0.0))
         return mask if tensor else like(mask, self.like)
 
     def _named(self, run: Callable[..., Any], values: tuple[Array, ...], index: tuple[int, ...]) -> Any:

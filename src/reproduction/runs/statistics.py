@@ -113,7 +113,8 @@ def summarise(cases: pd.DataFrame) -> pd.DataFrame:
             part: Any = group
             if name in PARTIAL or (name == "ceiling_mc" and np.isnan(values).all()):
                 known = ~np.isnan(values).all(axis=1)  # a case counts with the seeds that have it
-                part, values = group[group["case"].isin(np.sort(group["case"].unique())[known])], values[known]
+                named = np.array(sorted(set(group["case"])))[known]
+                part, values = group[group["case"].isin(list(named))], values[known]
             found = (math.nan,) * 3
             if len(values):
                 try:

@@ -27,6 +27,8 @@ from reproduction.scoring.rules import CONSTANTS, METHODS, OTHER_RULES
 
 PARTS = ("cases", "summary", "differences", "history")
 
+LATER = ("ceiling_half", "soft_volume", "surface_noisy")  # columns that runs of earlier versions lack
+
 
 @dataclass(frozen=True)
 class Results:
@@ -42,8 +44,9 @@ class Results:
 def collect_cases(preset: Preset, configs: Sequence[RunConfig], runs: str | os.PathLike[str]) -> pd.DataFrame:
     """Put the scores of finished runs together, sorted by organ, a, fold, case, method and seed.
 
-    A method is in the table for every organ and a whose runs all have it (runs may lack the package ``rankseg``). There
-    is a column ``training_seed`` where the preset has more than one, and ``person`` where a person may have two cases.
+    A method is in the table for every organ and a whose runs all have it (runs may lack the package ``rankseg``), and
+    so is each column of ``LATER``. There is a column ``training_seed`` where the preset has more than one, and
+    ``person`` where a person may have two cases.
 
     Parameters
     ----------
@@ -81,6 +84,8 @@ def collect_cases(preset: Preset, configs: Sequence[RunConfig], runs: str | os.P
         return column.map(ranks[str(column.name)]) if column.name in ranks else column
 
     cases = pd.concat(parts, ignore_index=True)
+    common = set.intersection(*(set(table.columns) for table in tables))
+    cases = cases.drop(columns=[name for name in LATER if name in cases and name not in common])
     if configs[0].dataset == "hippocampus":
         person = cases["case"].map(hippocampus.person)
         if person.tolist() != cases["case"].tolist():

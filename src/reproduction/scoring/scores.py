@@ -65,9 +65,10 @@ def score_case(
     Returns
     -------
     list of dict
-        ``method``, ``threshold``, volumes in voxels (``volume`` of the mask, ``volume_noisy``, ``volume_clean``,
-        ``volume_marginal`` = sum of m), and the mask's Dice: ``dice_noisy`` and ``dice_clean`` against the two labels,
-        ``dice_marginal`` = D_m (Definition 4). Empty masks have Dice 1 with an empty label and 0 with any other.
+        ``method``, ``threshold``, volumes in voxels (``volume`` of the mask, ``soft_volume`` = sum of c, the same for
+        all rules of a map, ``volume_noisy``, ``volume_clean``, ``volume_marginal`` = sum of m), and the mask's Dice:
+        ``dice_noisy`` and ``dice_clean`` against the two labels, ``dice_marginal`` = D_m (Definition 4). Empty masks
+        have Dice 1 with an empty label and 0 with any other.
         ``rankseg`` has no threshold: that of its rows is the smallest value inside the mask (for an empty mask the
         float64 next above the largest value of the map).
 
@@ -102,18 +103,19 @@ def score_case(
             threshold = _threshold(method, c, noisy, fold_threshold)
             # A NumPy float64, not a Python float: the latter would be rounded to the map's float32 before comparing.
             mask = c >= np.float64(threshold)
-        rows.append(score_mask(method, mask, threshold, noisy, clean, marginal))
+        rows.append(score_mask(method, mask, threshold, c, noisy, clean, marginal))
     return rows
 
 
 def score_mask(
-    method: str, mask: NDArray, threshold: float, noisy: NDArray, clean: NDArray, marginal: NDArray
+    method: str, mask: NDArray, threshold: float, c: NDArray, noisy: NDArray, clean: NDArray, marginal: NDArray
 ) -> dict[str, Any]:
-    """Give the row of one mask: what `score_case` says of each."""
+    """Give the row of one mask, made of the map c: what `score_case` says of each."""
     return {
         "method": method,
         "threshold": float(threshold),
         "volume": int(mask.sum()),
+        "soft_volume": float(c.sum(dtype=np.float64)),
         "volume_noisy": int(noisy.sum()),
         "volume_clean": int(clean.sum()),
         "volume_marginal": float(marginal.sum(dtype=np.float64)),
