@@ -262,7 +262,7 @@ def test_masks_that_would_replace_each_other_or_a_map(tmp_path, out, capsys) -> 
 @pytest.mark.parametrize("words", [["--jobs", 0], ["--metric", "f_beta"], ["--beta", 2], ["--classes", "liver"]])
 def test_options_that_make_no_sense(tmp_path, out, capsys, words) -> None:
     line = refused(capsys, out, save(tmp_path / "x.nii", P.transpose(1, 2, 3, 0)), *words)
-    assert words[0].replace("--metric", "--beta") in line
+    assert words[0].replace("--metric", "--beta").strip("-") in line
 
 
 def test_an_output_that_cannot_be_written(tmp_path, out, capsys, monkeypatch) -> None:
