@@ -15,6 +15,7 @@ noise, and knows its exact marginals. What all functions share, at more length o
 - What cannot be right, such as NaN or a value outside [0, 1], is a `ValueError` that says what to do.
 """
 
+from noisyseg.classes import optimal_labels
 from noisyseg.expected import dice_covariance, expected_dice, marginal
 from noisyseg.fields import gaussian_field
 from noisyseg.linear_fractional import (
@@ -55,6 +56,7 @@ __all__ = [
     "optimal_dice",
     "optimal_f_beta",
     "optimal_jaccard",
+    "optimal_labels",
     "optimal_tversky",
     "regret",
     "soft_dice",

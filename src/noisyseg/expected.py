@@ -64,7 +64,7 @@ def expected_dice(s: Array, labels: Array, *, axis: Any = None, where: Any = Non
     A soft `s` with values in [0, 1] is scored by the same formula, which is one minus its soft-Dice loss. Dice is 1 for
     an empty `s` against an empty label. `noisyseg.dice` of `s` and the `marginal` of the same labels is another number:
     see `dice_covariance`. Book: ``prop-weighted-mean``, ``prop-covariance``, ``prop-overestimate``,
-    ``prop-fractional-voxel``.
+    ``prop-population``, ``prop-fractional-voxel``.
 
     Examples
     --------
@@ -93,7 +93,7 @@ def dice_covariance(s: Array, labels: Array, *, axis: Any = None, where: Any = N
     It is computed as a covariance, not as a difference of two scores, so that small values keep their digits. Where m
     is known exactly, ``dice(s, m) - dice_covariance(s, samples)`` estimates E[D_L(s)] with a much smaller error than
     the mean over the samples, as long as the volume of the samples varies little. Book: ``prop-covariance``,
-    ``prop-slope``, ``prop-overestimate``, ``prop-expected-optimum``.
+    ``prop-slope``, ``prop-overestimate``, ``prop-expected-optimum``, ``prop-population``.
 
     Examples
     --------
