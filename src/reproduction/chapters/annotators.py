@@ -1,6 +1,6 @@
 """What several annotators drew, measured: agreement, optimal masks, the fitted noise model, and one annotator left out.
 
-``python -m reproduction annotators`` writes the tables that the chapter {ref}`annotators` reads. Scores are means over
+``python -m reproduction annotators`` writes the tables that the chapter *Annotators* reads. Scores are means over
 the annotators of one structure; volumes are in units of their mean.
 """
 
@@ -78,6 +78,7 @@ def staple(labels: NDArray[np.bool_]) -> NDArray[np.bool_]:
     drawn = (held[:, None] >> np.arange(len(labels)) & 1).astype(np.float64)
     prior = float(counts @ drawn.mean(axis=1)) / counts.sum()
     sensitivity = specificity = np.full(len(labels), 0.99999)
+    w: Any = None
     for _ in range(10_000):
         yes = prior * np.where(drawn, sensitivity, 1 - sensitivity).prod(axis=1)
         no = (1 - prior) * np.where(drawn, 1 - specificity, specificity).prod(axis=1)

@@ -11,12 +11,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import binary_erosion
 from scipy.optimize import brentq, minimize_scalar
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from noisyseg import GaussianDeformation
 from noisyseg.raters import rater_agreement
@@ -49,7 +50,7 @@ class Displacements:
         """Mean displacement of every annotator."""
         return self.values.mean(axis=1)
 
-    def correlation(self) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    def correlation(self) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
         """Estimate the correlation of displacements over the distance of two points.
 
         Give the mean distance of each bin, the estimate ``exp(-r^2 / (2 b^2))`` without assuming that form, and its
@@ -95,7 +96,7 @@ def signed_distances(mask: NDArray[np.bool_], at: NDArray[np.intp], spacing: Seq
     within = mask[tuple(at.T)]
     for inside, voxels in ((False, mask), (True, ~mask)):
         edge = voxels & ~np.asarray(binary_erosion(voxels, border_value=1), dtype=bool)
-        tree = cKDTree(np.argwhere(edge) * np.asarray(spacing))
+        tree = KDTree(np.argwhere(edge) * np.asarray(spacing))
         chosen = within == inside
         found[chosen] = tree.query(at[chosen] * np.asarray(spacing))[0] - half
     return np.where(within, -found, found)
@@ -151,4 +152,7 @@ def strength(labels: NDArray[np.bool_], reference: NDArray[np.bool_], spacing: S
     while excess(high) > 0:
         high *= 2
     low = high / 2 if high > min(spacing) / 2 else 0.02 * high
-    return float(brentq(excess, low, high, rtol=0.01, xtol=0.01 * low)) if excess(low) > 0 else low
+    if excess(low) <= 0:
+        return low
+    found: Any = brentq(excess, low, high, rtol=np.float64(0.01), xtol=0.01 * low)
+    return float(found)
