@@ -89,6 +89,9 @@ def test_groups_by_the_distance_of_their_curves():
 def test_too_large_groups_are_split_by_a_smaller_tolerance_where_that_is_possible():
     near = [outline(Contour(True, 0, SQUARE + np.array([0, 6 * k])), number=k) for k in range(5)]
     assert [len(group) for group in group_nodules(near, 2.2)] == [1] * 5  # 2.2 connects all five, 1.98 none
+    columns = (0, 9, 18, 27, 37)  # gaps of 5, the last of 6: nine tenths of 6 connect four
+    row = [outline(Contour(True, 0, SQUARE + np.array([0, c])), number=k) for k, c in enumerate(columns)]
+    assert [len(group) for group in group_nodules(row, 6.0)] == [4, 1]
     equal = [outline(Contour(True, 0, SQUARE), number=k) for k in range(5)]
     assert [len(group) for group in group_nodules(equal, 2.2)] == [5]
 
