@@ -37,15 +37,17 @@ THEORY = [
         "optimal_segmentations",
         "volume",
         "soft_dice",
+        "calibration",
         "gaussian_fields",
         "label_noise",
         "optimal_under_noise",
+        "raters",
         "errata",
     )
 ]
 NOTEBOOKS = {*THEORY, "notebooks/speed", "notebooks/experiment", "notebooks/volume_bias", "notebooks/deviations", "notebooks/cost"}
 YOUR_RUN = "notebooks/your_run"  # has no picture until there is a run
-PROSE = ("index", "data", "reproduce", "statements", "api", "api_experiment", "references")
+PROSE = ("index", "when_not", "data", "reproduce", "statements", "api", "api_experiment", "references")
 PAGES = {*NOTEBOOKS, YOUR_RUN, *(f"book/{name}" for name in PROSE)}
 # What Sphinx adds by itself: the index, the search, the front door, the sources that [source] leads to.
 EXTRAS = re.compile(r"^(genindex|search|index|prf-prf|py-modindex|_modules/.*)$")

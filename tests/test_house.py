@@ -341,9 +341,10 @@ def test_kernels_that_make_starts_are_of_its_own_python(tmp_path: Path) -> None:
     assert python(**home, JUPYTER_PATH=variable("JUPYTER_PATH", ROOT)) == sys.executable
 
 
-def test_no_command_is_declared() -> None:
+def test_the_only_command_is_the_librarys() -> None:
     """`python -m reproduction` needs the repository; a command on everybody's path would not work without it."""
-    assert not {"scripts", "gui-scripts", "entry-points"} & PROJECT.keys()
+    assert PROJECT["scripts"] == {"noisyseg": "noisyseg.cli:main"}
+    assert not {"gui-scripts", "entry-points"} & PROJECT.keys()
 
 
 def test_ci_runs_the_readmes_test_command() -> None:

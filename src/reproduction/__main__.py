@@ -72,6 +72,10 @@ def _parser() -> argparse.ArgumentParser:
     folders(tables, "runs")
     tables.add_argument("--out", help="folder of the tables (results/<preset>)")
 
+    calibration = add("calibration", "score the finished runs of a preset again, with calibrated maps")
+    folders(calibration, "data", "runs")
+    calibration.add_argument("--out", help="folder of the table (results/<preset>)")
+
     notebooks = add("notebooks", "execute chapters anew, in place", preset=False)
     notebooks.add_argument("files", nargs="*", metavar="FILE", help="notebooks (all of notebooks/)")
 
@@ -144,6 +148,11 @@ def _dispatch(arguments: argparse.Namespace) -> None:
 
         results = gather(preset, Path(arguments.runs) / preset.name)
         print(write_results(results, arguments.out or Path("results") / preset.name))
+    elif arguments.command == "calibration":
+        from reproduction.runs.calibration import collect_calibrations, write_calibrations
+
+        table = collect_calibrations(preset, Path(arguments.runs) / preset.name, arguments.data)
+        print(write_calibrations(table, arguments.out or Path("results") / preset.name))
 
 
 def _reproduce(arguments: argparse.Namespace, preset: Preset) -> None:

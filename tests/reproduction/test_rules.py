@@ -53,6 +53,7 @@ def test_names_are_those_of_the_tables():
         "CE(rank)": "ce",
         "CE(rank BA)": "ce",
         "CE(oracle)": "ce",
+        "SD(oracle)": "sd",
     }
     assert set(RANK_SOLVERS) < set(OTHER_RULES)
 
@@ -180,7 +181,11 @@ def test_rows_of_the_other_rules_by_hand():
     }  # fmt: skip
     assert (rows["CE(oracle)"]["threshold"], rows["CE(oracle)"]["dice_noisy"]) == (0.1, 0.8), "its own noisy label"
     rows = score_case(c, "sd", noisy, clean, m, 0.46, rankseg=True)
-    assert [(row["method"], row["volume"]) for row in rows] == [("SD(0)", 1), ("SD(fold)", 1)]
+    assert [(row["method"], row["volume"]) for row in rows] == [
+        ("SD(0)", 1),
+        ("SD(fold)", 1),
+        ("SD(oracle)", 3),
+    ]
 
 
 def test_every_rule_has_the_same_columns():

@@ -39,7 +39,16 @@ def soft_dice_loss(logits: Tensor, label: Tensor) -> Tensor:
     return (1 - 2 * (c * label).sum(1) / total).mean()
 
 
-LOSS_FUNCTIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"ce": cross_entropy_loss, "sd": soft_dice_loss}
+def both_losses(logits: Tensor, label: Tensor) -> Tensor:
+    """Cross-entropy + soft-Dice, as nnU-Net trains (there without the background in soft-Dice, as here)."""
+    return cross_entropy_loss(logits, label) + soft_dice_loss(logits, label)
+
+
+LOSS_FUNCTIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "ce": cross_entropy_loss,
+    "sd": soft_dice_loss,
+    "both": both_losses,
+}
 
 
 def dice_at_half(logits: Tensor, labels: Tensor) -> Tensor:

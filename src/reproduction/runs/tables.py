@@ -23,9 +23,12 @@ from reproduction.paths import atomic_write, read_json, write_json
 from reproduction.runs.statistics import QUANTITIES as QUANTITIES
 from reproduction.runs.statistics import paired_differences as paired_differences
 from reproduction.runs.statistics import summarise as summarise
-from reproduction.scoring.rules import CONSTANTS, METHODS, OTHER_RULES
+from reproduction.scoring.rules import CONSTANTS, METHODS, MIXED_RULES, OTHER_RULES
 
 PARTS = ("cases", "summary", "differences", "history")
+
+ALL_METHODS = (*METHODS, *OTHER_RULES, *MIXED_RULES, *CONSTANTS)
+LATER = ("ceiling_half", "soft_volume", "surface_noisy")  # columns that runs of earlier versions lack
 
 
 @dataclass(frozen=True)
@@ -43,8 +46,8 @@ def collect_cases(preset: Preset, configs: Sequence[RunConfig], runs: str | os.P
     """Put the scores of finished runs together, sorted by organ, a, fold, case, method and seed.
 
     A method is in the table for every organ and a whose runs all have it (runs may lack the package ``rankseg``), and
-    the column ``soft_volume``, which came later, where all runs have it. There
-    is a column ``training_seed`` where the preset has more than one, and ``person`` where a person may have two cases.
+    so is each column of ``LATER``. There is a column ``training_seed`` where the preset has more than one, and
+    ``person`` where a person may have two cases.
 
     Parameters
     ----------
@@ -66,7 +69,7 @@ def collect_cases(preset: Preset, configs: Sequence[RunConfig], runs: str | os.P
     complete: dict[tuple[str, float, str], set[str]] = {}
     for config, table in zip(configs, tables, strict=True):
         cell = (config.organ, config.a, config.loss)
-        complete[cell] = complete.get(cell, {*METHODS, *OTHER_RULES, *CONSTANTS}) & set(table["method"])
+        complete[cell] = complete.get(cell, set(ALL_METHODS)) & set(table["method"])
     parts = []
     for config, table in zip(configs, tables, strict=True):
         part = table[table["method"].isin(list(complete[config.organ, config.a, config.loss]))]
@@ -75,15 +78,15 @@ def collect_cases(preset: Preset, configs: Sequence[RunConfig], runs: str | os.P
         parts.append(part)
     ranks = {
         "organ": {organ: rank for rank, organ in enumerate(preset.grid["organ"])},
-        "method": {method: rank for rank, method in enumerate((*METHODS, *OTHER_RULES, *CONSTANTS))},
+        "method": {method: rank for rank, method in enumerate(ALL_METHODS)},
     }
 
     def key(column: pd.Series) -> pd.Series:
         return column.map(ranks[str(column.name)]) if column.name in ranks else column
 
     cases = pd.concat(parts, ignore_index=True)
-    if "soft_volume" in cases and cases["soft_volume"].isna().to_numpy().any():
-        del cases["soft_volume"]
+    common = set.intersection(*(set(table.columns) for table in tables))
+    cases = cases.drop(columns=[name for name in LATER if name in cases and name not in common])
     if configs[0].dataset == "hippocampus":
         person = cases["case"].map(hippocampus.person)
         if person.tolist() != cases["case"].tolist():

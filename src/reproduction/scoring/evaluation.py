@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,8 +14,17 @@ from noisyseg.optimal import dice_threshold
 from reproduction.config import RunConfig
 from reproduction.data.cases import Case
 from reproduction.network.training import Trainer
-from reproduction.scoring.rules import CONSTANTS, GRID, dice_over_grid, fold_threshold, rankseg_version
+from reproduction.scoring.rules import (
+    CONSTANTS,
+    GRID,
+    METHODS,
+    MIXED_RULES,
+    dice_over_grid,
+    fold_threshold,
+    rankseg_version,
+)
 from reproduction.scoring.scores import ceiling, score_case, score_mask
+from reproduction.scoring.surfaces import surface_distance
 
 CHUNK = 16  # maps in memory at a time
 
@@ -49,7 +59,9 @@ def score_cases(
     -------
     rows
         A row for every case and rule: the columns of ``cases.csv``, see
-        :func:`reproduction.scoring.scores.score_case` and :func:`reproduction.scoring.scores.ceiling`.
+        :func:`reproduction.scoring.scores.score_case` and :func:`reproduction.scoring.scores.ceiling`, and
+        ``surface_noisy``, the mean distance in mm of the mask's surface from the noisy label's (NaN for an empty mask,
+        and for other rules than the paper's).
     facts
         ``threshold`` (the one chosen on the training cases) and its ``train_dice``, and ``rankseg``: its version, or
         None where it is not installed and its rows are left out.
@@ -72,6 +84,15 @@ def score_cases(
             c, config.loss, label, case.label, marginal, facts["threshold"], rankseg=facts["rankseg"] is not None
         )
         scored += [score_mask(name, s, t, q, label, case.label, marginal) for name, (s, t) in constant.items()]
+        masks = {
+            row["method"]: c >= np.float64(row["threshold"])
+            for row in scored
+            if row["method"] in {**METHODS, **MIXED_RULES}
+        }
+        masks |= {name: s for name, (s, _) in constant.items()}
+        for row in scored:  # the other rules' masks lie between these: their surfaces are not measured
+            s = masks.get(row["method"])
+            row["surface_noisy"] = math.nan if s is None else surface_distance(s, label, case.spacing_mm)
         rows += [{**point, **row, **bound} for row in scored]
     return rows, facts
 
