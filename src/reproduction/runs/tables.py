@@ -62,8 +62,15 @@ def collect_cases(preset: Preset, configs: Sequence[RunConfig], runs: str | os.P
     ------
     FileNotFoundError
         If a run has no scores.
+    ValueError
+        If the runs are of several models: a table has one.
     """
     folder = Path(runs)
+    if models := sorted({config.model for config in configs})[1:]:
+        raise ValueError(
+            f"the runs of {preset.name} have {len(models) + 1} models, {', '.join(models)} among them; "
+            "expected one: see reproduction.runs.model_tables"
+        )
     tables = [pd.read_csv(folder / config.folder / "cases.csv") for config in configs]
     # A method that some runs of a cell lack would be compared on other cases than the rest: it is left out.
     complete: dict[tuple[str, float, str], set[str]] = {}
