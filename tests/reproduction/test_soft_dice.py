@@ -257,7 +257,7 @@ def test_absence_counts_for_the_empty_mask_alone(present, empty):
     assert 1 - expected_dice(1e-9 * labels[0], labels) > 0.999
 
 
-@pytest.mark.statement("prop-pooled")
+@pytest.mark.statement("prop-batch")
 @given(st.integers(0, 999))
 @settings(max_examples=60)
 def test_a_batch_has_one_threshold_between_those_of_its_images(seed):
