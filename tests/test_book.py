@@ -45,7 +45,10 @@ THEORY = [
         "errata",
     )
 ]
-NOTEBOOKS = {*THEORY, "notebooks/speed", "notebooks/experiment", "notebooks/deviations", "notebooks/cost"}
+NOTEBOOKS = {
+    *THEORY,
+    *(f"notebooks/{name}" for name in ("annotators", "speed", "experiment", "volume_bias", "deviations", "cost")),
+}
 YOUR_RUN = "notebooks/your_run"  # has no picture until there is a run
 PROSE = ("index", "files", "when_not", "data", "reproduce", "statements", "api", "api_experiment", "references")
 PAGES = {*NOTEBOOKS, YOUR_RUN, *(f"book/{name}" for name in PROSE)}
