@@ -74,11 +74,13 @@ book: $(STAMP)
 
 .PHONY: lab
 lab: $(STAMP)
-	@$(PY) -m jupyterlab --notebook-dir=.
+	@root=(); if [ "$$(id -u)" = 0 ]; then \
+	  root=(--allow-root --no-browser); echo 'as root, as in a container: JupyterLab listens on 127.0.0.1 alone and asks for its token'; \
+	fi; $(PY) -m jupyterlab --notebook-dir=. --ip=127.0.0.1 "$${root[@]}"
 
 .PHONY: notebooks
 notebooks: $(STAMP)
-	@$(if $(CHAPTERS),$(PY) -m nbconvert --to notebook --execute --inplace --ExecutePreprocessor.record_timing=False $(CHAPTERS),echo 'no notebooks to execute')
+	@$(if $(CHAPTERS),$(PY) -m nbconvert --to notebook --execute --inplace --ExecutePreprocessor.record_timing=False --ExecutePreprocessor.store_widget_state=False $(CHAPTERS),echo 'no notebooks to execute')
 	@$(PY) -m reproduction.report.readme
 
 .PHONY: bench

@@ -135,8 +135,9 @@ def execute_chapters(files: Sequence[str | os.PathLike[str]] = ()) -> None:
     for path in files or sorted((project_root() / "notebooks").glob("*.ipynb")):
         print(f"executing {path}", flush=True)
         command = [sys.executable, "-m", "nbconvert", "--to", "notebook", "--execute", "--inplace", "--log-level=ERROR"]
-        # Stored notebooks have no times of execution: the same outputs are the same file.
-        command += ["--ExecutePreprocessor.record_timing=False", str(path)]
+        # Stored notebooks have no times of execution and no sliders' state: the same outputs are the same file.
+        settings = ("record_timing", "store_widget_state")
+        command += [*(f"--ExecutePreprocessor.{setting}=False" for setting in settings), str(path)]
         if subprocess.run(command, check=False).returncode:
             raise BatchError(f"{path} was not executed; the reason is above")
 
