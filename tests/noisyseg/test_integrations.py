@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import re
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -172,3 +174,14 @@ def test_masks_of_torchio(tio: Any, transforms: Any) -> None:
 def test_nothing_is_imported_that_is_not_used() -> None:
     code = "import sys, noisyseg.cli, noisyseg.integrations; print({'monai', 'torchio', 'torch'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
+
+
+def test_the_pipelines_of_the_page_run(monai: Any, tio: Any) -> None:
+    page = Path(__file__).resolve().parents[2] / "book" / "files.md"
+    names: dict[str, Any] = {}
+    for block in re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
+        exec(block, names)
+    assert np.array_equal(names["post"]({"pred": torch.logit(torch.from_numpy(M).clip(1e-6))})["pred"].numpy(), masks())
+    label = tio.LabelMap(tensor=torch.ones(1, 6, 5, 4, dtype=torch.uint8))
+    subject = names["augment"](tio.Subject(label=label, map=tio.ScalarImage(tensor=torch.from_numpy(M))))
+    assert np.array_equal(names["threshold"](subject)["map"].data.numpy(), masks())

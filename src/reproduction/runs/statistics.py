@@ -132,7 +132,7 @@ def paired_differences(cases: pd.DataFrame) -> pd.DataFrame:
     """Mean paired difference over cases, with 95 % interval, for each organ, a, pair of methods and score.
 
     ``ERRORS`` are the standard errors and their degrees of freedom (NaN for the folds where one was run), from which
-    :func:`estimate_of` makes the estimate again, with its tests.
+    ``estimate_of`` makes the estimate again, with its tests.
 
     The pairs are ``DIFFERENCES`` and ``OTHER_DIFFERENCES`` (:mod:`reproduction.scoring.scores`) of which both methods
     were scored: a preset may have one loss, and a run may lack ``rankseg``. With several training seeds, networks of
