@@ -1,4 +1,4 @@
-"""The command ``noisyseg``: masks from files of probability maps."""
+"""The command ``noisyseg``: masks from files of probability maps, and whether these are probabilities."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from typing import NamedTuple
 
 import noisyseg
 from noisyseg._core.files import atomic_file, uninterrupted
+from noisyseg.calibration import Calibration
+from noisyseg.maps.checking import check_arguments, check_files
 from noisyseg.maps.grids import ENDINGS, stem
 from noisyseg.maps.metric import metric
 from noisyseg.maps.opening import Options, inputs
@@ -73,7 +75,20 @@ def threshold_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="cases side by side, each with the memory of one class (default 1)",
     )
+    add("--calibration", type=Path, metavar="JSON", help="apply to every map what check --calibration has fitted")
+    add(
+        "--absent",
+        metavar="P",
+        help="decide first whether the structure is there: the probability that it is absent, or a CSV file with "
+        "columns case and absent",
+    )
     add("--overwrite", action="store_true", help="replace files that exist")
+    reading_arguments(parser)
+
+
+def reading_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that say how files of maps are read."""
+    add = parser.add_argument
     add(
         "--reference", type=Path, metavar="IMAGE", help="the image that the maps belong to, or a folder with one a case"
     )
@@ -91,15 +106,13 @@ def threshold_arguments(parser: argparse.ArgumentParser) -> None:
 def threshold(arguments: argparse.Namespace) -> int:
     """Threshold all cases; what fails is named at the end."""
     given = arguments
-    options = Options(
-        given.key,
-        given.axes,
-        tuple(given.classes.split(",")) if given.classes else (),
-        given.reference,
-        given.any_affine,
-    )
+    options = _options(given)
     score = metric(given.metric, given.alpha, given.beta)
-    settings = Settings(given.out, score, options, given.mask, given.clip, given.figure, given.overwrite)
+    if given.absent is not None and given.metric != "dice":
+        raise ValueError(f"--absent: expected --metric dice with it, got {given.metric}")
+    calibration = None if given.calibration is None else Calibration.load(given.calibration)
+    how = (given.mask, given.clip, given.figure, given.overwrite, calibration, _absent(given.absent))
+    settings = Settings(given.out, score, options, *how)
     if given.jobs < 1:
         raise ValueError(f"--jobs: expected at least 1, got {given.jobs}")
     if given.figure and importlib.util.find_spec("matplotlib") is None:
@@ -130,6 +143,31 @@ def threshold(arguments: argparse.Namespace) -> int:
     said += [f"{len(noted)} with warnings" + f", see {given.report}" * (given.report is not None)] * bool(noted)
     print(*said, *[f"{len(failed)} failed"] * bool(failed), sep=", ")
     return int(bool(failed))
+
+
+def _options(given: argparse.Namespace) -> Options:
+    classes = tuple(given.classes.split(",")) if given.classes else ()
+    return Options(given.key, given.axes, classes, given.reference, given.any_affine)
+
+
+def _absent(given: str | None) -> float | dict[str, float] | None:
+    """Read ``--absent``: a probability, or a table with one for each case."""
+    if given is None:
+        return None
+    try:
+        return float(given)
+    except ValueError:
+        pass
+    if not Path(given).is_file():
+        raise ValueError(f"--absent: expected a probability or a CSV file, got {given!r}, which is neither")
+    with open(given, newline="") as file:
+        table = csv.DictReader(file)
+        try:
+            return {row["case"]: float(row["absent"]) for row in table}
+        except (KeyError, TypeError, ValueError):
+            raise ValueError(
+                f"--absent: {given}: expected columns case and absent, numbers in the second, in line {table.line_num}"
+            ) from None
 
 
 def _check_names(cases: Sequence[Path], out: Path) -> None:
@@ -213,8 +251,18 @@ def _write_report(path: Path, rows: Sequence[Row]) -> None:
         file.write(text.getvalue().encode())
 
 
+def _check_arguments(parser: argparse.ArgumentParser) -> None:
+    check_arguments(parser)
+    reading_arguments(parser)
+
+
 COMMANDS = {
     "threshold": Command("masks from probability maps, each with the best threshold", threshold_arguments, threshold),
+    "check": Command(
+        "whether maps are probabilities, from files of labels: use t, recalibrate first, or keep 1/2",
+        _check_arguments,
+        lambda given: check_files(given, _options(given)),
+    ),
 }
 
 

@@ -117,7 +117,7 @@ def test_recalibrated_masks_are_masks_of_the_map_at_another_threshold(kind):
     assert dice(mask, label) <= best
 
 
-@pytest.mark.statement("prop-pooled")
+@pytest.mark.statement("prop-population-calibrated")
 def test_a_fit_with_an_intercept_is_right_in_volume_over_all_images_and_not_in_each():
     rng = np.random.default_rng(5)
     pairs = [sample(rng, 4000, lambda c, f=f: c**f) for f in (0.5, 1.0, 3.0)]

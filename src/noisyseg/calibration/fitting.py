@@ -179,7 +179,8 @@ def fit(maps: Iterable[Array], labels: Iterable[Array], kind: str = "beta") -> C
 
     Each voxel of each image counts the same. ``temperature`` and ``beta`` minimise the cross-entropy, with one number
     and with three; ``isotonic`` is the increasing function that is closest in mean square, and needs more images. Fit
-    on held-out maps: on those that a network was trained on it is too sure of itself. Book: ``prop-pooled``.
+    on held-out maps: on those that a network was trained on it is too sure of itself. Book:
+    ``prop-population-calibrated``.
 
     Parameters
     ----------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -53,20 +54,22 @@ def optimal_dice_or_empty(m: Array, absent: Any, *, axis: Any = None, where: Any
         many = f" or one for each of {images.batch} images" if images.batch else ""
         raise ValueError(f"absent: expected one probability{many}, got {absent!r}") from None
 
-    def run(values: Array) -> Array:
-        q = next(each)
-        if not 0 <= q <= 1:
-            raise ValueError(f"absent: expected a probability in [0, 1], got {q!r}")
-        check_unit("m", values)
-        most = float(values.max())
-        if most > 1 - q + ROUNDING:
-            raise ValueError(
-                f"absent: {q!r} contradicts the map, whose largest value {most:.4g} says that the structure is there "
-                f"with at least that probability; use at most {1 - most:.4g}, or calibrate the map"
-            )
-        if most == 0 or q == 1:
-            return values > 1
-        tau = supremum(values, 1 / (1 - q))
-        return values > 1 if q > 2 * tau else mask_at_least(values, tau)
+    return images.masks(lambda values: mask_at_least(values, presence_threshold(values, next(each))))
 
-    return images.masks(run)
+
+def presence_threshold(m: Array, absent: float) -> float:
+    """Give tau of `optimal_dice_or_empty` for one image, infinity where the empty mask is best.
+
+    The largest expected Dice is 2 tau, or `absent` for the empty mask.
+    """
+    if not 0 <= absent <= 1:
+        raise ValueError(f"absent: expected a probability in [0, 1], got {absent!r}")
+    check_unit("m", m)
+    most = float(m.max())
+    if most > 1 - absent + ROUNDING:
+        raise ValueError(
+            f"absent: {absent!r} contradicts the map, whose largest value {most:.4g} says that the structure is there "
+            f"with at least that probability; use at most {1 - most:.4g}, or calibrate the map"
+        )
+    tau = supremum(m, 1 / (1 - absent)) if most and absent < 1 else 0.0
+    return tau if 2 * tau >= absent and tau else math.inf

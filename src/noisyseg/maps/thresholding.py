@@ -15,6 +15,8 @@ from noisyseg._core.arrays import is_binary
 from noisyseg._core.files import atomic_file, uninterrupted
 from noisyseg._core.levels import mask_at_least
 from noisyseg._core.walk import BLOCK, sum_of
+from noisyseg.calibration.fitting import Calibration
+from noisyseg.calibration.presence import presence_threshold
 from noisyseg.linear_fractional import tversky_threshold
 from noisyseg.maps.figure import draw
 from noisyseg.maps.grids import check_same_place, load, stem
@@ -23,6 +25,7 @@ from noisyseg.maps.numpy_files import key_of, open_npy, open_npz
 from noisyseg.maps.opening import Maps, Options, open_maps
 
 SURE = 0.99  # a promised score above it is not believed: the values are nearly all 0 or 1
+NO_MAP = "every voxel is 0 or 1: that is a mask or a label. Give the map of probabilities"
 GROWTH = 1.25  # a mask so many times as large as the soft volume is no measure of volume
 
 
@@ -36,6 +39,8 @@ class Settings(NamedTuple):
     clip: bool = False
     figure: bool = False
     overwrite: bool = False
+    calibration: Calibration | None = None  # applied to every map
+    absent: float | dict[str, float] | None = None  # probability that there is nothing to find, of all or of each case
 
 
 class Row(NamedTuple):
@@ -67,6 +72,7 @@ def threshold_case(path: Path, settings: Settings) -> list[Row]:
     """
     maps = open_maps(path, settings.options)
     where = None if settings.where is None else read_where(settings.where, maps)
+    absent = _absent(settings, maps)
     targets = {name: settings.out / mask_name(maps, name) for name in maps.classes}
     if len(set(targets.values())) < len(targets):
         raise ValueError(f"classes {', '.join(maps.classes)} give masks of one name; choose with --classes")
@@ -78,7 +84,7 @@ def threshold_case(path: Path, settings: Settings) -> list[Row]:
     with ExitStack() as files:
         for name, m in maps.each():
             try:
-                t, mask, row = _threshold(m, where, settings, maps.many)
+                t, mask, row = _threshold(m, where, settings, absent, maps.many)
             except ValueError as error:
                 raise ValueError(f"{f'class {name}: ' if name else ''}{_in_files(str(error))}") from None
             target = targets[name]
@@ -93,7 +99,7 @@ def threshold_case(path: Path, settings: Settings) -> list[Row]:
             if settings.figure:
                 with uninterrupted():
                     file = files.enter_context(atomic_file(pictures[name]))
-                draw(file, m, t, mask, settings.metric, row["promised"])
+                draw(file, m, min(t, 1.0), mask, settings.metric, row["promised"])
             mm3 = maps.grid.voxel_mm3 if maps.grid else None
             rows.append(Row(stem(path), name, target.name, settings.metric.name, t, voxel_mm3=mm3, **row))
         with uninterrupted():
@@ -102,28 +108,34 @@ def threshold_case(path: Path, settings: Settings) -> list[Row]:
 
 
 def _threshold(
-    m: np.ndarray, where: np.ndarray | None, settings: Settings, many: bool
+    m: np.ndarray, where: np.ndarray | None, settings: Settings, absent: float | None, many: bool
 ) -> tuple[float, np.ndarray, dict[str, Any]]:
     """Give threshold, mask and numbers of a map."""
-    if settings.clip:
-        low, high = float(m.min()), float(m.max())
-        if -refusals.OVERSHOOT <= low and high <= 1 + refusals.OVERSHOOT and (low < 0 or high > 1):
-            m = m.clip(0, 1)
+    m = clipped(m) if settings.clip else m
+    if settings.calibration is not None:
+        if not many and is_binary(m):
+            raise ValueError(NO_MAP)
+        m = settings.calibration(m)
     score = settings.metric
-    t = tversky_threshold(m, score.alpha, score.beta, where=where)
+    if absent is None:
+        t = tversky_threshold(m, score.alpha, score.beta, where=where)
+    else:
+        t = presence_threshold(m if where is None else m[where], absent)
     mask = mask_at_least(m, t)
     if where is not None:
         mask &= where
     counted = (m, mask) if where is None else (m[where], mask[where])
     soft, inside, ones, half = _sums(*counted)
     if not many and inside == ones == soft > 0:
-        raise ValueError("every voxel is 0 or 1: that is a mask or a label. Give the map of probabilities")
-    promised = score.score(inside, ones, soft)
+        raise ValueError(NO_MAP)
+    promised = score.score(inside, ones, soft) if absent is None else absent if t == math.inf else 2 * t
     notes = []
     largest = 0.5 if half else float(counted[0].max())
     if largest == 0:
         notes.append("the map is 0 everywhere, and the mask empty")
-    elif half == 0:
+    elif t == math.inf:
+        notes.append("the structure is more likely absent than worth drawing: the mask is empty")
+    elif half == 0 and absent is None:
         notes.append(
             f"no voxel reaches 1/2 (the largest is {largest:.3g}), and the threshold never gives an empty mask: decide "
             "first whether the structure is there"
@@ -149,6 +161,13 @@ def _threshold(
     return t, mask, numbers
 
 
+def clipped(m: np.ndarray) -> np.ndarray:
+    """Clip what rounding or interpolation left outside [0, 1]; what is farther away stays, and is refused later."""
+    low, high = float(m.min()), float(m.max())
+    off = (low < 0 or high > 1) and -refusals.OVERSHOOT <= low and high <= 1 + refusals.OVERSHOOT
+    return m.clip(0, 1) if off else m
+
+
 def _sums(m: np.ndarray, mask: np.ndarray) -> tuple[float, float, int, int]:
     """Give the sum of a map, that within its mask, the voxels of the mask and those of at least 1/2."""
     soft, inside, ones, half = [], [], 0, 0
@@ -168,6 +187,9 @@ def _in_files(text: str) -> str:
     """Say what the library advises about arrays so that it holds for files."""
     for array, file in (
         ("m (", "the map ("),
+        ("c (shape", "the map (shape"),
+        ("use np.clip(c, 0, 1)", "clip it with --clip"),
+        ("absent: ", "--absent: "),
         ("use np.clip(m, 0, 1)", "clip it with --clip"),
         ("or leave these voxels out where the function has `where`", "or leave these voxels out with --mask"),
         ("Mend the array", "Mend the file"),
@@ -186,22 +208,43 @@ def mask_name(maps: Maps, name: str) -> str:
 
 def read_where(path: Path, maps: Maps) -> np.ndarray:
     """Read the voxels that count from a file, or from that with the name of the case in a folder."""
-    if path.is_dir():
-        found = [p for p in sorted(path.iterdir()) if stem(p) == stem(maps.path) and p.name != p.stem]
-        if len(found) != 1:
-            raise ValueError(f"--mask: expected one file for {stem(maps.path)} in {path}, found {len(found)}")
-        path = found[0]
-    if path.suffix in (".npy", ".npz"):
-        stored = open_npy(path) if path.suffix == ".npy" else open_npz(path, key_of(path, None))
-        (where,) = stored.slices(None, [0])
-        if where.shape != maps.shape:
-            raise ValueError(f"--mask {path.name}: expected the shape of the map, {maps.shape}, got {where.shape}")
-    else:
-        image = load(path)
-        check_same_place(f"--mask {path.name}", image, maps.grid, maps.shape)
-        where = np.asanyarray(image.dataobj)
+    path, where = read_voxels("--mask", path, maps)
     if not is_binary(where):
         raise ValueError(
             f"--mask {path.name}: expected 0 and 1 alone, found {float(where.min()):g} to {float(where.max()):g}"
         )
     return where.astype(bool)
+
+
+def read_voxels(what: str, path: Path, maps: Maps) -> tuple[Path, np.ndarray]:
+    """Read an array with a value for each voxel of a map from a file, or from that of the case in a folder.
+
+    The file is given back with it. `what` says in errors where the path was given.
+    """
+    if path.is_dir():
+        found = [p for p in sorted(path.iterdir()) if stem(p) == stem(maps.path) and p.name != p.stem]
+        if len(found) != 1:
+            raise ValueError(f"{what}: expected one file for {stem(maps.path)} in {path}, found {len(found)}")
+        path = found[0]
+    if path.suffix in (".npy", ".npz"):
+        stored = open_npy(path) if path.suffix == ".npy" else open_npz(path, key_of(path, None))
+        (voxels,) = stored.slices(None, [0])
+        if voxels.shape != maps.shape:
+            raise ValueError(f"{what} {path.name}: expected the shape of the map, {maps.shape}, got {voxels.shape}")
+        return path, voxels
+    image = load(path)
+    check_same_place(f"{what} {path.name}", image, maps.grid, maps.shape)
+    return path, np.asanyarray(image.dataobj)
+
+
+def _absent(settings: Settings, maps: Maps) -> float | None:
+    """Give the probability that there is nothing to find in a case; None where that was not asked."""
+    if settings.absent is None:
+        return None
+    if len(maps.classes) > 1:
+        raise ValueError(f"--absent is about one structure, and there are {', '.join(maps.classes)}; use --classes")
+    if not isinstance(settings.absent, dict):
+        return settings.absent
+    if stem(maps.path) not in settings.absent:
+        raise ValueError(f"--absent: the table has no row for the case {stem(maps.path)}")
+    return settings.absent[stem(maps.path)]
