@@ -282,7 +282,6 @@ ACCESSIBLE = (
     "book/index",
     "book/references",
     "book/reproduce",
-    "notebooks/errata",
     "notebooks/experiment",
     "notebooks/volume",
     "notebooks/your_run",

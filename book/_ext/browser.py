@@ -1,8 +1,8 @@
 """What the built pages need in a browser, and what Sphinx and the theme leave out or get wrong.
 
 A description for every page; one id for one element; links from the sources to entries that exist; names that may wrap
-behind a dot or an underscore; a list of references without roles that its items do not have. For a search from the
-disk, where a page may not read other pages: the text of every page as a script, and an order of the results.
+behind a dot or an underscore; roles and labels that fit what they stand at. For a search from the disk, where a page
+may not read other pages: the text of every page as a script, and an order of the results.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ TEXTS = "search_texts.js"
 DESCRIPTION = 160  # characters of a page that a list of results shows
 BACK = re.compile(r'(class="viewcode-back" href="[^"#]*#)([^"]*)"')
 NAME = re.compile(r'(?<=<span class="pre">)[^<]{16,}(?=</span>)')
-ROLES = {
+LABELS = {
     '<div role="list" class="citation-list">': '<div class="citation-list">',
     ' role="doc-biblioentry"': "",
+    '<summary aria-label="Toggle hidden content">': "<summary>",  # it shows words, which name it
 }
 
 
@@ -68,7 +69,7 @@ def complete(app: Any, pagename: str, templatename: str, context: dict[str, Any]
         app.add_js_file(TEXTS)
         app.add_js_file("search_from_disk.js")
     if "body" in context:
-        for found, mended in ROLES.items():
+        for found, mended in LABELS.items():
             context["body"] = context["body"].replace(found, mended)
         context["body"] = NAME.sub(lambda name: re.sub(r"([._/])(?=\w)", r"\1<wbr/>", name[0]), context["body"])
         if pagename.startswith("_modules/"):
