@@ -154,6 +154,17 @@ def rankseg_batch(m: Any, solver: str) -> Callable[[], Any]:
     return lambda: ranker.predict(tensor)[:, 0]
 
 
+def rankseg_labels(m: Any, solver: str) -> Callable[[], Any]:
+    """Label map of exclusive classes, the background first; a voxel that no other class selects is 255."""
+    from rankseg import RankSEG
+
+    tensor = torch.as_tensor(m[1:])[None]
+    policy: dict[str, Any] = {"unassigned_policy": "void", "void_index": 255}
+    settings = {"metric": "dice", "smooth": 0.0, "output_mode": "multiclass", "pruning_prob": 0.0}
+    ranker = RankSEG(**settings, **policy, **SOLVERS[solver])
+    return lambda: ranker.predict(tensor)[0]
+
+
 def plain_newton(m: NDArray) -> float:
     """Find t with a dozen lines of NumPy: Newton's steps, each among the voxels that the last one left."""
     if not (m.min() >= 0 and m.max() <= 1):

@@ -29,7 +29,7 @@ from reproduction.provenance import provenance
 from steps import SIDE, step_rows
 from works import BATCH, errors, tasks
 
-TIMED = ("sample", "small-b", "batch", "marginal", "threshold", "training", "step", "device", "small", "many")
+TIMED = ("sample", "small-b", "batch", "marginal", "threshold", "labels", "training", "step", "device", "small", "many")
 WORKS = (*TIMED, "errors", "memory", "profile")
 OPTIONS = ("sides", "small", "large", "repeats", "limit", "whole")
 PROVENANCE = "speed_provenance.json"

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 import peers
 from harness import Bar, Call, Pair, Row, Task, judged
 from memory import FULL, make_label
-from noisyseg import GaussianDeformation, dice_threshold, optimal_dice
+from noisyseg import GaussianDeformation, dice_threshold, optimal_dice, optimal_labels
 from noisyseg.optimal import regret
 from reproduction.listings import listing_1, listing_2, listing_3
 from steps import SIDE, training_step
@@ -28,6 +28,7 @@ LABELS = ("ball", "large ball", "whole image")
 MAPS = ("ball", "large ball", "noisy", "uniform")
 SAMPLE_BAR = {64: 50.0, 128: 50.0, 256: 100.0}  # against Listing 2
 BATCH = 8
+CLASSES = 20  # of a label map, and the background
 
 
 def make_map(side: int, name: str) -> NDArray[np.float32]:
@@ -166,6 +167,38 @@ def threshold(side: int, name: str) -> Task:
     return Task("threshold", side, calls, pairs)
 
 
+def make_classes(side: int, name: str) -> NDArray[np.float32]:
+    """Make maps of a background, first, and 20 organs that touch, marginals at a = .02; or of uniform noise."""
+    rng = np.random.default_rng(0)
+    if name == "uniform":
+        m = rng.standard_exponential((CLASSES + 1, *(side,) * 3), dtype=np.float32)
+        return m / m.sum(axis=0)
+    places = (np.arange(side) + 0.5) / side
+    axes = np.meshgrid(places, places, places, indexing="ij", sparse=True)
+    distances = [sum((x - c) ** 2 for x, c in zip(axes, centre, strict=True)) for centre in rng.random((CLASSES, 3))]
+    nearest = np.where(np.min(distances, axis=0) < 0.2**2, np.argmin(distances, axis=0), CLASSES)
+    m = np.empty((CLASSES + 1, *nearest.shape), dtype=np.float32)
+    for k in range(CLASSES):
+        m[k + 1] = GaussianDeformation(0.02).marginal((nearest == k).astype(np.uint8))
+    m[0] = (1 - m[1:].sum(axis=0)).clip(0, 1)
+    return m
+
+
+def label_map(side: int, name: str) -> Task:
+    """One label map of 20 classes, against argmax, 20 masks at thresholds of their own, and rankseg."""
+    m = make_classes(side, name)
+    calls = {
+        "labels": Call(lambda: optimal_labels(m)),
+        "argmax": Call(lambda: m.argmax(axis=0)),
+        "a threshold each": Call(lambda: [optimal_dice(x) for x in m[1:]]),
+    }
+    for solver in ("rankseg RMA", "rankseg RMA, screened"):
+        calls[solver] = peer("rankseg", lambda solver=solver: peers.rankseg_labels(m, solver), least=3)
+    bars = {"rankseg RMA": Bar(">=", 1)} if side >= 128 else {}
+    pairs = [Pair(name, "labels", other, bars.get(other)) for other in list(calls)[1:]]
+    return Task(f"label map of {CLASSES}", side, calls, pairs)
+
+
 def exact_threshold(m: NDArray) -> np.longdouble:
     """Compute t by sorting, all sums in extended precision, in pieces."""
     falling = np.flip(np.sort(m, axis=None))
@@ -302,6 +335,9 @@ def tasks(
         for name in MAPS:
             yield "threshold", lambda side=side, name=name: against_sum(side, name)
             yield "threshold", lambda side=side, name=name: threshold(side, name)
+    for side in [side for side in sides if side <= 128]:  # larger, the maps take gigabytes
+        for name in ("organs", "uniform"):
+            yield "labels", lambda side=side, name=name: label_map(side, name)
     if not quick:
         yield "training", training
     yield "step", lambda: training_step(32 if quick else SIDE)

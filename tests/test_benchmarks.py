@@ -26,7 +26,7 @@ import noisyseg as ns
 import tiny
 from noisyseg.fields import covariance
 
-MODULES = ("harness", "memory", "peers", "precision", "profiles", "run", "small", "steps", "works")
+MODULES = ("harness", "labels", "memory", "peers", "precision", "profiles", "run", "small", "steps", "works")
 
 
 @pytest.fixture(scope="module")
@@ -279,8 +279,9 @@ def test_extended_precision_reference(bench):
 
 def test_the_table_has_every_bar_of_its_works(bench, monkeypatch):
     """Which pairs carry which bar at full size; nothing is run, and small inputs stand in for the large ones."""
-    make_label, make_map = bench.works.make_label, bench.works.make_map
+    make_label, make_map, make_classes = bench.works.make_label, bench.works.make_map, bench.works.make_classes
     monkeypatch.setattr(bench.works, "make_label", lambda side, name: make_label(8, name))
+    monkeypatch.setattr(bench.works, "make_classes", lambda side, name: make_classes(8, name))
     monkeypatch.setattr(bench.works, "make_map", lambda side, name: make_map(8, name))
     monkeypatch.setattr(bench.peers, "find_spec", lambda name: None)
     bars: dict[tuple[str, int, str], set] = {}
@@ -307,6 +308,7 @@ def test_the_table_has_every_bar_of_its_works(bench, monkeypatch):
     assert bars.pop(("training step, paper's network", 64, "plain float32 PyTorch")) == {(">=", 4)}
     assert bars.pop(("threshold", 256, "one p.sum()")) == {("<=", 6)}
     assert bars.pop(("threshold", 256, "Listing 3 (float64)")) == {(">=", 10)}
+    assert bars.pop(("label map of 20", 128, "rankseg RMA")) == {(">=", 1)}
     assert {key[:2] for key in bars} == {("threshold", 256), ("threshold and mask", 256)}
     assert all(peer.startswith("rankseg") for *_, peer in bars) and set(map(tuple, bars.values())) == {((">=", 1),)}
     limits = {
@@ -682,6 +684,40 @@ def test_a_part_is_not_stored_as_the_whole(bench, capsys, monkeypatch, tmp_path)
         with pytest.raises(SystemExit):
             bench.run.main(wrong)
     capsys.readouterr()
+
+
+# ---- label maps of several classes ----------------------------------------------------------------------------------
+
+
+def test_label_maps_side_by_side(bench):
+    """Two blocks that touch: every method is scored with its own labels, and the table has the differences to ours."""
+    label = np.zeros((12, 12, 12), np.uint8)
+    label[3:6, 3:9, 3:9], label[6:9, 3:9, 3:9] = 1, 3
+    m = bench.labels.make_maps(label, (2.0, 2.0, 2.0), 4.0)
+    assert m.shape[0] == 3 and m.dtype == np.float32 and abs(m.sum(axis=0) - 1).max() < 1e-6
+    for data, names in (
+        ("head and neck", set(bench.labels.METHODS)),
+        ("hippocampus, nested", {"1/2", "thresholds, cut"}),
+    ):
+        rows = bench.labels.measure(data, iter([("a", label, (2.0, 2.0, 2.0))] * 2), 0)
+        assert {row["method"] for row in rows} == names | {"noisyseg"} and len(rows) == 12 * (len(names) + 1)
+        assert all(row["less"] > -1e-6 and 0 <= row["gap"] < 0.05 for row in rows)
+        assert max(row["less"] for row in rows) > 0.05  # the usual way on strong noise
+        table = bench.labels.summary(data, rows)
+        assert (
+            len(table) == 6 * (len(names) + 1) and set(table.cases) == {2} and (table.less_min <= table.less_max).all()
+        )
+    labels, gap = ns.optimal_labels(m)
+    assert bench.labels.exclusive(m)[1] == gap
+    assert bench.labels.of_classes(labels, m) == pytest.approx(np.mean([ns.dice(labels == k, m[k]) for k in (1, 2)]))
+
+
+def test_the_committed_label_maps(root):
+    """No way to a label map is better than ours on any case, and none can be by more than the gap."""
+    table = pd.read_csv(root / "results" / "benchmarks" / "labels.csv")
+    assert (table.less_min > -1e-4).all() and (table.gap_max < 0.01).all()
+    assert set(table.data) == {"hippocampus, 2 parts", "hippocampus, nested", "head and neck", "one CT"}
+    assert (table[table.method == "argmax"].less > 0.003).all()
 
 
 # ---- the covariance of fields, as measured ---------------------------------------------------------------------------

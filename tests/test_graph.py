@@ -15,11 +15,14 @@ LIBRARY = [
     {"_core"},
     {"metrics", "fields"},
     {"expected", "optimal", "noise"},
-    {"linear_fractional", "volume"},
+    {"linear_fractional", "raters", "volume", "classes", "calibration"},
+    {"maps", "integrations"},
+    {"cli"},
+    {"__main__"},
     {"__init__"},
 ]
 EXPERIMENT = [
-    {"__init__", "paths", "text"},
+    {"__init__", "paths", "text", "models", "keys"},
     {"provenance", "config", "listings"},
     {"data"},
     {"network"},
@@ -93,5 +96,5 @@ def test_no_module_imports_itself_through_others() -> None:
 
 def test_the_library_is_small() -> None:
     library = {module: path for module, path in MODULES.items() if module.split(".")[0] == "noisyseg"}
-    assert sum(len(path.read_text(encoding="utf-8").splitlines()) for path in library.values()) <= 4000
-    assert len(list((SRC / "noisyseg").glob("*.py"))) <= 12
+    assert sum(len(path.read_text(encoding="utf-8").splitlines()) for path in library.values()) <= 5600
+    assert len(list((SRC / "noisyseg").glob("*.py"))) <= 13

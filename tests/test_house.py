@@ -30,7 +30,7 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PROJECT = PYPROJECT["project"]
 DIRECT = [Requirement(r) for r in PROJECT["dependencies"]]
 EXTRAS = {name: [Requirement(r) for r in group] for name, group in PROJECT["optional-dependencies"].items()}
-LOCKED = DIRECT + [r for name in ("reproduction", "book", "test", "lab") for r in EXTRAS[name]]
+LOCKED = DIRECT + [r for name in ("reproduction", "book", "test", "lab", "monai", "torchio") for r in EXTRAS[name]]
 VERBS = {"reproduce", "test", "book", "lab", "notebooks", "bench", "clean"}
 OLDEST = "3.11.2"  # Debian 12's; the README names it, and make asks for it
 PRESETS = {path.stem for path in (ROOT / "workflow" / "presets").glob("*.yaml")}
@@ -341,9 +341,10 @@ def test_kernels_that_make_starts_are_of_its_own_python(tmp_path: Path) -> None:
     assert python(**home, JUPYTER_PATH=variable("JUPYTER_PATH", ROOT)) == sys.executable
 
 
-def test_no_command_is_declared() -> None:
+def test_the_only_command_is_the_librarys() -> None:
     """`python -m reproduction` needs the repository; a command on everybody's path would not work without it."""
-    assert not {"scripts", "gui-scripts", "entry-points"} & PROJECT.keys()
+    assert PROJECT["scripts"] == {"noisyseg": "noisyseg.cli:main"}
+    assert not {"gui-scripts", "entry-points"} & PROJECT.keys()
 
 
 def test_ci_runs_the_readmes_test_command() -> None:

@@ -15,6 +15,7 @@ noise, and knows its exact marginals. What all functions share, at more length o
 - What cannot be right, such as NaN or a value outside [0, 1], is a `ValueError` that says what to do.
 """
 
+from noisyseg.classes import optimal_labels
 from noisyseg.expected import dice_covariance, expected_dice, marginal
 from noisyseg.fields import gaussian_field
 from noisyseg.linear_fractional import (
@@ -28,6 +29,7 @@ from noisyseg.linear_fractional import (
 from noisyseg.metrics import accuracy, cross_entropy, dice, f_beta, jaccard, soft_dice, tversky
 from noisyseg.noise import GaussianDeformation
 from noisyseg.optimal import dice_threshold, optimal_accuracy, optimal_dice, regret
+from noisyseg.raters import expected_dice_optimum
 from noisyseg.volume import accuracy_volume_bounds, dice_volume_bounds, optimal_at_volume
 
 __version__ = "0.2.0"
@@ -42,6 +44,7 @@ __all__ = [
     "dice_threshold",
     "dice_volume_bounds",
     "expected_dice",
+    "expected_dice_optimum",
     "f_beta",
     "f_beta_threshold",
     "gaussian_field",
@@ -53,6 +56,7 @@ __all__ = [
     "optimal_dice",
     "optimal_f_beta",
     "optimal_jaccard",
+    "optimal_labels",
     "optimal_tversky",
     "regret",
     "soft_dice",

@@ -1,7 +1,8 @@
 """Expected scores over finitely many labels: their marginal, the mean Dice, and its distance from the marginal's Dice.
 
 Labels L_1, ..., L_R are several delineations of one image or samples of a noise model, with equal weights; s is fixed.
-They are an array of shape ``(R, *s.shape)``; `axis` and `where` are about s, that is, about every single label.
+They are an array of shape ``(R, *s.shape)``, or a sequence of R arrays; `axis` and `where` are about s, that is, about
+every single label.
 Everything is exact for that distribution: for samples, the only error left is that of having sampled.
 """
 
@@ -43,8 +44,7 @@ def marginal(labels: Array) -> Array:
     >>> marginal(np.array([[1, 1, 0, 0], [1, 0, 0, 0]]))
     array([1. , 0.5, 0. , 0. ])
     """
-    labels = check_label("labels", labels)
-    _check_stack(labels)
+    labels = check_label("labels", _stacked(labels))
     view = host_view(labels)
     if is_tensor(view):
         total = view.new_zeros(tuple(view.shape[1:]), dtype=sys.modules["torch"].float64)
@@ -63,7 +63,8 @@ def expected_dice(s: Array, labels: Array, *, axis: Any = None, where: Any = Non
 
     A soft `s` with values in [0, 1] is scored by the same formula, which is one minus its soft-Dice loss. Dice is 1 for
     an empty `s` against an empty label. `noisyseg.dice` of `s` and the `marginal` of the same labels is another number:
-    see `dice_covariance`. Book: ``prop-weighted-mean``, ``prop-covariance``, ``prop-overestimate``.
+    see `dice_covariance`. Book: ``prop-weighted-mean``, ``prop-covariance``, ``prop-overestimate``,
+    ``prop-population``, ``prop-fractional-voxel``.
 
     Examples
     --------
@@ -92,7 +93,7 @@ def dice_covariance(s: Array, labels: Array, *, axis: Any = None, where: Any = N
     It is computed as a covariance, not as a difference of two scores, so that small values keep their digits. Where m
     is known exactly, ``dice(s, m) - dice_covariance(s, samples)`` estimates E[D_L(s)] with a much smaller error than
     the mean over the samples, as long as the volume of the samples varies little. Book: ``prop-covariance``,
-    ``prop-slope``, ``prop-overestimate``, ``prop-expected-optimum``.
+    ``prop-slope``, ``prop-overestimate``, ``prop-expected-optimum``, ``prop-population``.
 
     Examples
     --------
@@ -112,19 +113,43 @@ def dice_covariance(s: Array, labels: Array, *, axis: Any = None, where: Any = N
     return per_image(covariance, axis, where, **_stack(s, labels))
 
 
-def _check_stack(labels: Array) -> None:
+def _stacked(labels: Any, shape: tuple[int, ...] | None = None) -> Array:
+    """Give R labels as one array or tensor, those of a sequence stacked; each has `shape`, if that is given."""
+    if isinstance(labels, list | tuple) and labels:
+        missing = [k for k, label in enumerate(labels) if label is None]
+        if missing:
+            raise ValueError(f"labels[{missing[0]}]: expected an array, got None; leave out annotators without a label")
+        shapes = [tuple(label.shape) if is_tensor(label) else np.shape(label) for label in labels]
+        for k, shape in enumerate(shapes):
+            if shape != shapes[0]:
+                raise ValueError(
+                    f"labels: expected one shape, got {shapes[0]} for labels[0] and {shape} for labels[{k}]; bring all "
+                    "labels of an image to one grid, and give images of unequal size in separate calls"
+                )
+        if all(is_tensor(label) for label in labels):
+            labels = sys.modules["torch"].stack(list(labels))
+    if math.prod(np.shape(labels)[:1]) == 0:
+        raise ValueError("labels: expected at least one label, got none")
+    labels = check_array("labels", labels)
+    if shape is not None and tuple(labels.shape[1:]) != shape:
+        expected = ", ".join(map(str, ("R", *shape)))
+        raise ValueError(f"labels: expected shape (R, *s.shape), here ({expected}), got {tuple(labels.shape)}")
     if labels.ndim < 2:
         raise ValueError(f"labels: expected shape (R, *shape), R labels of one shape, got {tuple(labels.shape)}")
+    return labels
 
 
-def _stack(s: Array, labels: Array) -> dict[str, Array]:
+def named_labels(labels: Any) -> dict[str, Array]:
+    """Give R labels of one shape, an array or a sequence, by the names under which errors mention them."""
+    return {f"labels[{k}]": label for k, label in enumerate(_stacked(labels))}
+
+
+def _stack(s: Array, labels: Any) -> dict[str, Array]:
     """Give s and every label by name, or raise `ValueError` if they do not fit together."""
-    s, labels = check_array("s", s), check_array("labels", labels)
-    if tuple(labels.shape[1:]) != tuple(s.shape):
-        expected = ", ".join(map(str, ("R", *s.shape)))
-        raise ValueError(f"labels: expected shape (R, *s.shape), here ({expected}), got {tuple(labels.shape)}")
+    s = check_array("s", s)
+    labels = _stacked(labels, tuple(s.shape))
     check_same("s", s, "labels", labels[0])
-    return {"s": s, **{f"labels[{k}]": label for k, label in enumerate(labels)}}
+    return {"s": s, **named_labels(labels)}
 
 
 def _scores(s: Array, labels: tuple[Array, ...]) -> tuple[list[float], list[float], float]:

@@ -183,7 +183,7 @@ def linear_fractional_optimum(
     :math:`TN = \int (1-s)(1-m)`, which sum to 1. The mask ``m >= threshold`` attains `best`, sup_s M_m(s). For an
     all-zero `m` a metric that is 0/0 for the empty mask, such as Dice, is 1 there. Found by Newton's method on
     :math:`\sup_s` (numerator - u denominator) as a function of u (Dinkelbach's algorithm). Book:
-    ``def-linear-fractional``, ``thm-linear-fractional``, ``cor-smoothing``.
+    ``def-linear-fractional``, ``thm-linear-fractional``, ``cor-smoothing``, ``prop-smoothing-parts``.
 
     Parameters
     ----------

@@ -73,7 +73,7 @@ def soft_dice(c: Array, m: Array, *, axis: Any = None, where: Any = None) -> Sco
     .. math:: \mathrm{SD}_m(c) = 1 - \frac{2 \int_\Omega c\,m\,d\lambda}{|c|_1 + |m|_1}
 
     `c` has values in [0, 1]; for a binary `c` it is ``1 - dice(c, m)``. Two empty masks have loss 0. No gradient flows
-    through the result. Book: ``def-soft-dice``, ``prop-first-properties``.
+    through the result. Book: ``def-soft-dice``, ``prop-first-properties``, ``prop-score-volume``.
 
     Examples
     --------

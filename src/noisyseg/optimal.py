@@ -25,7 +25,8 @@ def dice_threshold(m: Array, *, axis: Any = None, where: Any = None) -> Scores:
     ``m >= t`` attains the supremum, for Dice and for soft-Dice (equations 12 and 16). With a network, `m` is its own
     output c, and ``c >= t`` is the method CE(*). t is in (0, 1/2], exact up to a few roundings of float64 whatever the
     dtype; it is 1/2 for a label, and for an all-zero marginal too, whose empty mask has Dice 1. Book: ``thm-dice``,
-    ``def-methods``; ``prop-monotone`` says how t changes with the noise.
+    ``def-methods``; ``prop-monotone`` says how t changes with the noise, ``prop-score-volume`` how large the masks are,
+    and ``prop-pooled`` what one threshold for several images does.
 
     The map ``u -> D_m(1{m >= u}) / 2`` is Newton's method on a convex decreasing function with root t (Dinkelbach's
     algorithm), so it rises to t in a few steps without sorting, ``prop-newton``. For a large image a sample of the
@@ -120,7 +121,7 @@ def regret(c: Array, m: Array, *, axis: Any = None, where: Any = None) -> Scores
 
     `c` has values in [0, 1]; for a mask this is the Dice of the optimum minus that of the mask. In [0, 1]: a difference
     below 0, which only rounding can cause, is returned as 0. For an all-zero `m` the empty mask has regret 0 and
-    everything else 1. Book: ``prop-regret``, ``prop-asymptotic``.
+    everything else 1. Book: ``prop-regret``, ``prop-asymptotic``, ``prop-calibration``, ``prop-near-optimal``.
 
     Examples
     --------

@@ -72,6 +72,15 @@ def _parser() -> argparse.ArgumentParser:
     folders(tables, "runs")
     tables.add_argument("--out", help="folder of the tables (results/<preset>)")
 
+    calibration = add("calibration", "score the finished runs of a preset again, with calibrated maps")
+    folders(calibration, "data", "runs")
+    calibration.add_argument("--out", help="folder of the table (results/<preset>)")
+
+    annotators = add("annotators", "measure a data set that several people drew: results/raters", preset=False)
+    annotators.add_argument("--set", required=True, choices=("kits23", "bubil"), help="which data set")
+    annotators.add_argument("--source", required=True, help="local copy of its drawings")
+    annotators.add_argument("--out", help="folder of the tables (results/raters/<set>)")
+
     notebooks = add("notebooks", "execute chapters anew, in place", preset=False)
     notebooks.add_argument("files", nargs="*", metavar="FILE", help="notebooks (all of notebooks/)")
 
@@ -104,6 +113,13 @@ def _dispatch(arguments: argparse.Namespace) -> None:
         from reproduction.report.book import build_book
 
         print(f"open {build_book(arguments.html, arguments.results)}")
+        return
+    if arguments.command == "annotators":
+        from reproduction.chapters.annotators import measure_annotators
+
+        folder = arguments.out or Path("results") / "raters" / arguments.set
+        measure_annotators(arguments.set, arguments.source, folder)
+        print(folder)
         return
     if getattr(arguments, "cores", None) is not None and arguments.cores < 1:
         raise ValueError(f"--cores is {arguments.cores}; expected at least 1")
@@ -140,10 +156,15 @@ def _dispatch(arguments: argparse.Namespace) -> None:
 
         print(report(preset, arguments.runs, arguments.cores))
     elif arguments.command == "tables":
-        from reproduction.runs.tables import gather, write_results
+        from reproduction.runs.model_tables import write_tables
 
-        results = gather(preset, Path(arguments.runs) / preset.name)
-        print(write_results(results, arguments.out or Path("results") / preset.name))
+        home = Path(arguments.runs) / preset.name
+        print(write_tables(preset, home, arguments.out or Path("results") / preset.name))
+    elif arguments.command == "calibration":
+        from reproduction.runs.calibration import collect_calibrations, write_calibrations
+
+        table = collect_calibrations(preset, Path(arguments.runs) / preset.name, arguments.data)
+        print(write_calibrations(table, arguments.out or Path("results") / preset.name))
 
 
 def _reproduce(arguments: argparse.Namespace, preset: Preset) -> None:
@@ -160,9 +181,9 @@ def _reproduce(arguments: argparse.Namespace, preset: Preset) -> None:
     )
     if arguments.dry_run:
         return
-    from reproduction.runs.tables import main_table, read_results
+    from reproduction.runs.model_tables import overview
 
-    table = main_table(read_results(folder)).to_string(float_format=lambda value: f"{value:.4f}")
+    table = overview(folder).to_string(float_format=lambda value: f"{value:.4f}")
     last = f"\nMean test Dice against the noisy labels, and its ceiling\n\n{table}\n\ntables: {folder}"
     if not arguments.no_book:
         from reproduction.report.book import build_book

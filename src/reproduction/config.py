@@ -7,13 +7,12 @@ A preset (``workflow/presets/<name>.yaml``) has a ``grid`` (lists: ``organ``, ``
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import itertools
 import json
 import os
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import (
@@ -30,6 +29,8 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from reproduction import models
+from reproduction.keys import Loader, check_names, one_line
 from reproduction.paths import project_root, read_json
 
 AXES = ("organ", "a", "loss", "fold", "model")
@@ -44,6 +45,23 @@ Widths = Annotated[
     Field(min_length=2),
     BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value),
 ]
+
+
+#: Fields that came later, with the value at which they change nothing: such a field does not count in the hash, so that
+#: results from before it keep their names.
+LATER = {
+    **{"prior_bias": False, "fast_layers": False, "own_seed": False, "targets": "once"},
+    **{"convolutions": 2, "prune_from": 0, "prune_to": 0, "prune_channels": 0},
+    **{"finish_loss": "none", "finish_rate": 0.0, "finish_epochs": 0},
+}
+
+
+def _known_model(name: str) -> str:
+    try:
+        models.parse(name)
+    except ValueError as error:
+        raise PydanticCustomError("model", models.EXPECTED) from error
+    return name
 
 
 class RunConfig(BaseModel):
@@ -61,9 +79,9 @@ class RunConfig(BaseModel):
     # which run
     organ: Annotated[str, Field(pattern=r"^[^\W]+$")]
     a: From0
-    loss: Literal["ce", "sd"]
+    loss: Literal["ce", "sd", "both"]  # both: the sum of the two
     fold: NonNegativeInt
-    model: Literal["unet"]
+    model: Annotated[str, AfterValidator(_known_model)]
     # data: cases, phantom_* describe the phantom set; *_cases limit a fold's cases (0: all)
     dataset: Literal["hippocampus", "phantoms", "totalsegmentator", "openkbp", "openkbp_offcentre", "openkbp_blank"]
     phantom_size: NonNegativeInt
@@ -99,10 +117,20 @@ class RunConfig(BaseModel):
     smoothing_voxels: From0
     # evaluation
     ceiling_samples: NonNegativeInt
-    # Came later, and may be left out: layers that compute the same in other roundings, see UNet; initial weights, order
-    # and augmentation of every run's own, see `training_stream`
+    # Came later, and may be left out: layers that compute the same in other roundings, see UNet; random numbers of
+    # every run's own, see `training_stream`; layers a block of LUNet; so many channels removed after each of the epochs
+    # prune_from to prune_to, the last not included, see Pruner; what is learnt: the case's one noisy label, a fresh
+    # one every epoch, or the marginal itself; the last epochs with another loss and rate
     fast_layers: bool = False
     own_seed: bool = False
+    convolutions: PositiveInt = 2
+    prune_from: NonNegativeInt = 0
+    prune_to: NonNegativeInt = 0
+    prune_channels: Annotated[NonNegativeInt, Field(validate_default=True)] = 0
+    targets: Literal["once", "fresh", "marginal"] = "once"
+    finish_loss: Literal["none", "ce", "sd"] = "none"
+    finish_rate: From0 = 0.0
+    finish_epochs: Annotated[NonNegativeInt, Field(validate_default=True)] = 0
 
     @field_validator("schedule")
     @classmethod
@@ -110,6 +138,40 @@ class RunConfig(BaseModel):
         if info.data.get("select") == "last" and schedule != "cosine":
             raise PydanticCustomError("last_epoch", "cosine, as select is last: only it ends with small steps")
         return schedule
+
+    @field_validator("prune_channels")
+    @classmethod
+    def _a_plan_for_what_is_pruned(cls, channels: int, info: ValidationInfo) -> int:
+        data = info.data
+        if "model" not in data or not models.parse(data["model"]).criterion:
+            return channels
+        if not channels:
+            raise PydanticCustomError("none", "at least 1, as the model is pruned")
+        first, last, epochs = (data.get(name, 0) for name in ("prune_from", "prune_to", "epochs"))
+        if not first < last < epochs:
+            plan = f"prune_from {first}, prune_to {last}, epochs {epochs}"
+            raise PydanticCustomError("when", "prune_from < prune_to < epochs; they are {plan}", {"plan": plan})
+        if data.get("select") != "last":
+            raise PydanticCustomError("select", "select: last with it: an earlier epoch has more channels")
+        return channels
+
+    @field_validator("finish_epochs")
+    @classmethod
+    def _a_plan_for_the_last_epochs(cls, count: int, info: ValidationInfo) -> int:
+        data = info.data
+        whole = (data.get("finish_loss") != "none", data.get("finish_rate", 0) > 0, count > 0)
+        if any(whole) and not all(whole):
+            raise PydanticCustomError(
+                "finish", "finish_loss, finish_rate and finish_epochs to be set together, or none"
+            )
+        if count >= data.get("epochs", count + 1) or (count and data.get("select") != "last"):
+            raise PydanticCustomError("finish", "less than epochs, of which they are the last, and select: last")
+        return count
+
+    @property
+    def network(self) -> models.Model:
+        """The name ``model``, taken apart."""
+        return models.parse(self.model)
 
     @property
     def training_stream(self) -> tuple[int, ...]:
@@ -133,14 +195,8 @@ class RunConfig(BaseModel):
 
     @property
     def hash(self) -> str:
-        """First 12 digits of the SHA-256 of all fields.
-
-        A field that came later counts only where it is switched on: results from before it keep their names.
-        """
-        fields = self.to_dict()
-        for later in ("prior_bias", "fast_layers", "own_seed"):
-            if not fields[later]:
-                del fields[later]
+        """First 12 digits of the SHA-256 of all fields but those of :data:`LATER` that change nothing."""
+        fields = {name: value for name, value in self.to_dict().items() if LATER.get(name) != value}
         return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:12]
 
     @property
@@ -177,37 +233,7 @@ class RunConfig(BaseModel):
         try:
             return cls(**values)
         except ValidationError as error:
-            raise ValueError(_one_line(error, values)) from error
-
-
-#: What pydantic found wrong, in this project's words; braces are filled from the error's context.
-_EXPECTED = {
-    "int_type": "an integer",
-    "float_type": "a finite number",
-    "finite_number": "a finite number",
-    "bool_type": "true or false",
-    "string_type": "text",
-    "string_pattern_mismatch": "letters, digits and underscores",
-    "greater_than": "a number above {gt:g}",
-    "greater_than_equal": "at least {ge:g}",
-    "less_than": "a number below {lt:g}",
-    "less_than_equal": "at most {le:g}",
-}
-
-
-def _one_line(error: ValidationError, values: dict[str, Any]) -> str:
-    """Say the first thing that is wrong: the field, what was found, and what was expected."""
-    first = error.errors(include_url=False)[0]
-    field, kind = str(first["loc"][0]), first["type"]
-    if field == "features":
-        expected = "a list of at least two positive integers"
-    elif kind == "literal_error":
-        expected = f"one of {', '.join(get_args(RunConfig.model_fields[field].annotation))}"
-    else:
-        expected = _EXPECTED.get(kind, first["msg"]).format(**first.get("ctx", {}))
-    if kind == "float_type" and isinstance(values[field], str) and "e" in values[field].lower():
-        expected += " (YAML takes 1e-5 for text: write 1.0e-5)"
-    return f"{field} is {values[field]!r}; expected {expected}"
+            raise ValueError(one_line(error, values, cls.model_fields)) from error
 
 
 def required_fields() -> list[str]:
@@ -219,36 +245,6 @@ def required_fields() -> list[str]:
     (True, False)
     """
     return [name for name, field in RunConfig.model_fields.items() if field.is_required()]
-
-
-def check_names(what: str, given: Any, known: Any, required: Any = ()) -> None:
-    """Refuse unknown and missing names, and suggest what may have been meant.
-
-    Examples
-    --------
-    >>> check_names("preset", ["epoch"], ["epochs", "fold"])
-    Traceback (most recent call last):
-    ValueError: preset has the unknown key 'epoch'; did you mean 'epochs'?
-    """
-    for name in given:
-        if name not in known:
-            near = difflib.get_close_matches(str(name), [str(k) for k in known], n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(map(str, known))}"
-            raise ValueError(f"{what} has the unknown key {name!r}; {hint}")
-    missing = [name for name in required if name not in given]
-    if missing:
-        raise ValueError(f"{what} lacks {', '.join(map(repr, missing))}")
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML as everybody reads it, but a key that occurs twice is an error: the first value would be lost."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value if not key.tag.endswith(":merge")]
-        twice = [key for key in keys if keys.count(key) > 1]
-        if twice:
-            raise yaml.constructor.ConstructorError(None, None, f"the key {twice[0]!r} occurs twice", node.start_mark)
-        return super().construct_mapping(node, deep)
 
 
 def _points(points: Any) -> Any:
@@ -302,7 +298,7 @@ class Preset(BaseModel):
                 names = ", ".join(sorted(file.stem for file in folder.glob("*.yaml")))
                 raise ValueError(f"preset is {str(preset)!r}; there are {names} (or give the path of a .yaml file)")
         try:
-            content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+            content = yaml.load(path.read_text(encoding="utf-8"), Loader)
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise ValueError(f"preset {path} is not valid YAML: {' '.join(str(error).split())}") from error
         if not isinstance(content, dict):

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import filelock
+
+from noisyseg._core.files import atomic_file
 
 
 def project_root() -> Path:
@@ -73,7 +72,7 @@ def atomic_write(path: str | os.PathLike[str], content: bytes | str) -> Path:
     """Write ``content`` to ``path`` so that the file is either the old one or, whole, the new one.
 
     The bytes go to a temporary name in the same folder, reach the disk, and are renamed over ``path``. Missing
-    parent folders are made. Text is written as UTF-8.
+    parent folders are made. Text is written as UTF-8. What is too large for memory is written with `atomic_file`.
 
     Raises
     ------
@@ -90,45 +89,6 @@ def atomic_write(path: str | os.PathLike[str], content: bytes | str) -> Path:
     with atomic_file(path) as file:
         file.write(content.encode() if isinstance(content, str) else content)
     return Path(path)
-
-
-@contextmanager
-def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """Open a file for writing that becomes ``path`` when the block ends, and nothing at all if an exception ends it.
-
-    For what is too large to be in memory at once; see :func:`atomic_write`, which uses it.
-
-    Raises
-    ------
-    OSError
-        If the disk is full or the folder cannot be written; ``path`` is then what it was before.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     with atomic_file(Path(folder, "x.bin")) as file:
-    ...         _ = file.write(b"one"), file.write(b"two")
-    ...     Path(folder, "x.bin").read_bytes()
-    b'onetwo'
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(temporary, 0o666 & ~mask)
-        os.replace(temporary, path)
-    except BaseException as error:
-        Path(temporary).unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename is None:  # a full disk does not say which file
-            raise OSError(error.errno, error.strerror, str(path)) from error
-        raise
 
 
 def is_locked(path: str | os.PathLike[str]) -> bool:

@@ -88,11 +88,20 @@ def test_a_run_by_hand():
         "CONST(*)",
     ] * 2
     first, second = table.loc["case-0"], table.loc["case-1"]
+    assert first["soft_volume"].tolist() == pytest.approx([1.5] * (len(first) - 2) + [2.0] * 2), (
+        "of q for constant shapes"
+    )
     assert first.loc["CE(fold)", ["threshold", "volume", "dice_noisy", "dice_clean"]].tolist() == [0.4, 2, 1.0, 2 / 3]
     assert second.loc["CE(fold)", ["volume", "dice_noisy"]].tolist() == [0, 0.0], "the fold's, whatever the image"
     assert second.loc["CE(oracle)", ["threshold", "dice_noisy"]].tolist() == pytest.approx([0.3, 1.0])
     assert (table["ceiling"] == 1.0).all() and (table["ceiling_mc"] == 1.0).all(), "a = 0"
     assert (table["organ"] == "hippocampus").all() and (table["fold"] == 0).all() and (table["a"] == 0.0).all()
+    # Voxels of 2 mm: the mask .9, .5 is the noisy label; .3, .2 at t = .24 has its first voxel; CE(0) has none there.
+    assert first.loc[["CE(0)", "CE(*)"], "surface_noisy"].tolist() == [0.0, 0.0]
+    assert np.isnan(second.loc["CE(0)", "surface_noisy"]) and second.loc["CE(*)", "surface_noisy"] == pytest.approx(
+        2 / 3
+    )
+    assert np.isnan(first.loc["CE(fold)", "surface_noisy"]) and not np.isnan(first.loc["CONST(0)", "surface_noisy"])
 
 
 def test_the_constant_shapes_are_made_of_the_training_labels_alone():
@@ -120,7 +129,11 @@ def test_soft_dice_has_a_threshold_of_the_fold_too():
     maps = [pile(0.9, 0.7, 0.1)]
     rows, facts = score_cases(config, model, cases(*maps, labels=[pile(1, 0, 0)]), [pile(1, 0, 0)], maps)
     assert facts["threshold"] == 0.795, "the middle of .601, …, .990 (the lower of two)"
-    assert [(row["method"], row["dice_noisy"]) for row in rows] == [("SD(0)", 2 / 3), ("SD(fold)", 1.0)]
+    assert [(row["method"], row["dice_noisy"]) for row in rows] == [
+        ("SD(0)", 2 / 3),
+        ("SD(fold)", 1.0),
+        ("SD(oracle)", 1.0),
+    ]
 
 
 def test_without_rankseg_its_rows_are_absent(monkeypatch):

@@ -17,8 +17,8 @@ from reproduction.config import Preset
 from reproduction.report import book
 from reproduction.runs import notebook as batch
 
-COMMANDS = ("grid", "data", "run", "cell", "status", "tables", "notebooks", "book")
-OF_A_PRESET = COMMANDS[:6]
+COMMANDS = ("grid", "data", "run", "cell", "status", "tables", "calibration", "notebooks", "book")
+OF_A_PRESET = COMMANDS[:7]
 
 
 def command(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:

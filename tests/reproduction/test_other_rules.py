@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from reproduction.report.other_rules import HEADER, difference_table, score_rows, sentences
+from reproduction.report.other_rules import HEADER, difference_table, per_image, score_rows, sentences
 from reproduction.report.results import pooled
 from small_results import grown_results, small_results
 
@@ -43,3 +43,10 @@ def test_the_rules_in_words():
     assert "no threshold, not even one per image, could gain more than .200 on CE(*)." in text
     assert text.endswith("`rankseg` was not installed (extra `bench`), so its rows are missing.")
     assert sentences(small_results()) == "not scored under these rules."
+
+
+def test_is_a_threshold_for_every_image_worth_while():
+    text = per_image(pooled(GROWN, "differences"))
+    assert "in 1 noisy setting: CE(*) is better in 0, worse in 1, and the mean differences go" in text
+    assert text.endswith("from −.0300 to −.0300.")
+    assert per_image(pooled({"smoke": small_results()}, "differences")) == ""

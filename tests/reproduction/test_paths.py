@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from reproduction.paths import atomic_file, atomic_write, project_root, read_json, write_json
+from noisyseg._core.files import atomic_file
+from reproduction.paths import atomic_write, project_root, read_json, write_json
 
 
 def names(folder: Path) -> list[str]:

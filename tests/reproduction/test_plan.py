@@ -71,6 +71,16 @@ def made(
 # by hand
 
 
+def test_every_model_has_a_step_of_its_own_and_a_criterion_none(data, tmp_path):
+    changes = {**tiny.SMALL, "select": "last", "prune_from": 0, "prune_to": 2, "prune_channels": 1}
+    models = ["doubling2", "lunet2", "doubling2-l2"]
+    several = tiny.make_preset(tmp_path / "models.yaml", {"loss": ["sd"], "fold": [0], "model": models}, **changes)
+    timer = Timer(sd=10.0)
+    text, seconds, _ = made(several, data, tmp_path / "runs", timer)
+    assert [config.model for config, *_ in timer.asked] == ["doubling2", "lunet2"]
+    assert seconds == [120.0] * 3 and "10 s with sd doubling2, 10 s with sd lunet2, timed here" in text
+
+
 def test_nothing_begun(preset, data, tmp_path):
     timer = Timer(ce=10.0, sd=20.0)
     text, seconds, _ = made(preset, data, tmp_path / "runs", timer, 2)

@@ -59,10 +59,35 @@ def test_the_preset_paper_is_the_papers_protocol():
         ("optimiser", {}, {"plateau_factor": 0.5}),
         ("weight of l2", {}, {"l2_weight": 0.0}),
         ("epoch evaluated", {}, {"select": "loss"}),
+        ("epoch evaluated", {}, {"select": "last"}),
     ],
 )
 def test_one_change_is_one_item(name, grid, values):
     assert codes(changed(plan("paper"), grid, **values)) == [named(name)]
+
+
+def test_what_follows_from_other_items():
+    table = protocol_table({"paper": plan("paper"), "phantoms": Protocol.of_results(stored_results()["phantoms"])})
+    table = table.set_index("item")
+    for name, ours in (("training of a fold", "80 cases, 1,600 steps"), ("a = .01 is", "1.92 mm, 0.32 voxels")):
+        assert table.loc[name, "paper"] == table.loc[name, "published"] and table.loc[name, "phantoms"] == ours
+    quick = Protocol.of_results(stored_results()["quick"])  # one fold, whose 20 cases were not trained on
+    assert (
+        protocol_table({"quick": quick}).set_index("item").loc["training of a fold", "quick"] == "80 cases, 320 steps"
+    )
+    assert table.loc["centre of the patch", "differs"] == ()
+    assert codes(plan("openkbp_offcentre")).count(named("centre of the patch")) == 1
+
+
+def test_reasons_differ_where_what_is_done_differs():
+    names = ("hippocampus", "phantoms", "quick", "paper")
+    why = protocol_table({name: plan(name) for name in names}).set_index("item").loc["data", "reason"]
+    assert (
+        why == "hippocampus: real, and 27 MB to fetch; phantoms, quick: nothing to fetch, and the clean label is known"
+    )
+    alone = protocol_table({name: plan(name) for name in ("phantoms", "paper")}).set_index("item")
+    assert alone.loc["data", "reason"] == "nothing to fetch, and the clean label is known"
+    assert protocol_table({"paper": plan("paper")}).set_index("item").loc["data", "reason"] == ""
 
 
 def test_the_number_of_cases_counts_once_there_are_results():
@@ -88,6 +113,9 @@ def test_what_the_paper_does_not_print_is_no_deviation():
     table = protocol_table({"mine": silent}).set_index("item")
     assert table.loc["training seeds", "mine"] == "1, 2" and table.loc["training seeds", "differs"] is None
     assert set(table.index[table["differs"].isna()]) == {
+        "label of a cell",
+        "a = .01 is",
+        "training of a fold",
         "parameters",
         "augmentation",
         "output starts",

@@ -53,6 +53,7 @@ def test_names_are_those_of_the_tables():
         "CE(rank)": "ce",
         "CE(rank BA)": "ce",
         "CE(oracle)": "ce",
+        "SD(oracle)": "sd",
     }
     assert set(RANK_SOLVERS) < set(OTHER_RULES)
 
@@ -174,12 +175,17 @@ def test_rows_of_the_other_rules_by_hand():
     c, noisy, clean, m = line(0.9, 0.45, 0.1), line(0, 1, 1), line(1, 1, 0), line(0.5, 1.0, 0.25)
     rows = {row["method"]: row for row in score_case(c, "ce", noisy, clean, m, 0.46, rankseg=False)}
     assert rows["CE(fold)"] == {
-        "method": "CE(fold)", "threshold": 0.46, "volume": 1, "volume_noisy": 2, "volume_clean": 2,
-        "volume_marginal": 1.75, "dice_noisy": 0.0, "dice_clean": 2 / 3, "dice_marginal": 2 * 0.5 / 2.75,
+        "method": "CE(fold)", "threshold": 0.46, "volume": 1, "soft_volume": pytest.approx(1.45), "volume_noisy": 2,
+        "volume_clean": 2, "volume_marginal": 1.75, "dice_noisy": 0.0, "dice_clean": 2 / 3,
+        "dice_marginal": 2 * 0.5 / 2.75,
     }  # fmt: skip
     assert (rows["CE(oracle)"]["threshold"], rows["CE(oracle)"]["dice_noisy"]) == (0.1, 0.8), "its own noisy label"
     rows = score_case(c, "sd", noisy, clean, m, 0.46, rankseg=True)
-    assert [(row["method"], row["volume"]) for row in rows] == [("SD(0)", 1), ("SD(fold)", 1)]
+    assert [(row["method"], row["volume"]) for row in rows] == [
+        ("SD(0)", 1),
+        ("SD(fold)", 1),
+        ("SD(oracle)", 3),
+    ]
 
 
 def test_every_rule_has_the_same_columns():

@@ -24,7 +24,7 @@ from reproduction.network.pairs import noisy_label
 from reproduction.network.training import Trainer
 from reproduction.provenance import provenance
 from reproduction.runs.run import Run, choose_device, execute
-from reproduction.scoring.rules import METHODS, OTHER_RULES, RANK_SOLVERS, rankseg_version
+from reproduction.scoring.rules import CONSTANTS, METHODS, OTHER_RULES, RANK_SOLVERS, rankseg_version
 
 CONFIG = tiny.small_config()
 WAIT_S = 120  # for a loaded machine; nothing here measures time
@@ -93,7 +93,7 @@ def test_the_scores_are_those_of_the_stored_network(reference, data):
     trainer.load(reference / "checkpoint.pt", data_digest=cases.digest)
     table = pd.read_csv(reference / "cases.csv").set_index(["case", "method"])
     methods = [name for name, loss in {**METHODS, **OTHER_RULES}.items() if loss == "ce"]
-    methods = [name for name in methods if rankseg_version() or name not in RANK_SOLVERS]
+    methods = [*(name for name in methods if rankseg_version() or name not in RANK_SOLVERS), *CONSTANTS]
     assert list(table.index) == [(case.id, method) for case in test for method in methods]
     for case in test:
         c = trainer.probabilities(torch.from_numpy(case.image)[None, None])[0].numpy()
@@ -103,6 +103,7 @@ def test_the_scores_are_those_of_the_stored_network(reference, data):
             expected = {
                 **{"threshold": threshold, "volume": mask.sum(), "volume_noisy": noisy.sum()},
                 **{"volume_clean": case.label.sum(), "volume_marginal": marginal.sum()},
+                "soft_volume": c.sum(dtype=np.float64),
                 **{"dice_noisy": noisyseg.dice(mask, noisy), "dice_clean": noisyseg.dice(mask, case.label)},
                 **{"dice_marginal": noisyseg.dice(mask, marginal), "ceiling": 2 * noisyseg.dice_threshold(marginal)},
             }

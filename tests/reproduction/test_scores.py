@@ -34,8 +34,9 @@ def test_three_voxels():
     rows = score(line(0.9, 0.45, 0.1), "ce", line(1, 1, 0), line(1, 0, 1), line(1.0, 0.5, 0.25))
     assert list(rows) == ["CE(0)", "CE(*)", "CE(fold)", "CE(oracle)"]
     assert rows["CE(0)"] == {
-        "method": "CE(0)", "threshold": 0.5, "volume": 1, "volume_noisy": 2, "volume_clean": 2, "volume_marginal": 1.75,
-        "dice_noisy": 2 / 3, "dice_clean": 2 / 3, "dice_marginal": 2 * 1 / (1 + 1.75),
+        "method": "CE(0)", "threshold": 0.5, "volume": 1, "soft_volume": pytest.approx(1.45), "volume_noisy": 2,
+        "volume_clean": 2, "volume_marginal": 1.75, "dice_noisy": 2 / 3, "dice_clean": 2 / 3,
+        "dice_marginal": 2 * 1 / (1 + 1.75),
     }  # fmt: skip
     star = rows["CE(*)"]
     assert star["threshold"] == pytest.approx(1.35 / 3.45, abs=1e-15)
@@ -45,7 +46,7 @@ def test_three_voxels():
 
 def test_soft_dice_has_no_threshold_of_its_own():
     rows = score(line(0.9, 0.5, 0.49), "sd", line(1, 1, 1))
-    assert list(rows) == ["SD(0)", "SD(fold)"]
+    assert list(rows) == ["SD(0)", "SD(fold)", "SD(oracle)"]
     assert rows["SD(0)"]["threshold"] == 0.5 and rows["SD(0)"]["volume"] == 2, "a mask is >= its threshold"
     assert rows["SD(0)"]["dice_noisy"] == 0.8
 
@@ -73,7 +74,7 @@ def test_a_binary_map_is_scored_alike_by_all_rules():
     rows = {**score(label.astype(float), "ce", label), **score(label.astype(float), "sd", label)}
     assert {name: (row["volume"], row["dice_noisy"]) for name, row in rows.items()} == {
         "CE(0)": (2, 1.0), "CE(*)": (2, 1.0), "CE(fold)": (2, 1.0), "CE(oracle)": (2, 1.0),
-        "SD(0)": (2, 1.0), "SD(fold)": (2, 1.0),
+        "SD(0)": (2, 1.0), "SD(fold)": (2, 1.0), "SD(oracle)": (2, 1.0),
     }  # fmt: skip
 
 
@@ -113,7 +114,7 @@ def test_labels_of_any_integer_kind():
 @pytest.mark.parametrize(
     ("c", "loss", "noisy", "message"),
     [
-        (line(0.5, 0.5), "dice", line(1, 0), "loss is 'dice'; expected one of ce, sd"),
+        (line(0.5, 0.5), "dice", line(1, 0), "loss is 'dice'; expected one of both, ce, sd"),
         (
             line(0.5, np.nan),
             "sd",

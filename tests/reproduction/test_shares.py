@@ -11,7 +11,7 @@ SCORES = {"CE(0)": 0.3, "SD(0)": 0.55, "CE(*)": 0.5, "CONST(0)": 0.1, "CONST(*)"
 
 
 def cases_of(ceiling_half=0.75, **changes) -> pd.DataFrame:
-    """Ten cases of five folds at a = .02, their ceiling .8; each a little easier than the one before, in every score."""
+    """Ten cases of five folds at a = .02, their ceiling .8; each is a little easier than the one before."""
     scores = {**SCORES, **changes}
     rows = []
     for k in range(10):
@@ -60,7 +60,9 @@ def test_the_gain_and_its_parts():
 
 
 def test_a_gain_that_is_more_than_the_papers_mechanism():
-    assert gains_beyond(cases_of()).startswith("The gain of CE(*) over CE(0) is larger than what the threshold 1/2 costs")
+    assert gains_beyond(cases_of()).startswith(
+        "The gain of CE(*) over CE(0) is larger than what the threshold 1/2 costs"
+    )
     assert "for cord at a = .02: there" in gains_beyond(cases_of())
     assert gains_beyond(cases_of(ceiling_half=0.6)) == "", "as much is not more"
     assert gains_beyond(cases_of(ceiling_half=0.5)) == ""

@@ -12,6 +12,7 @@ import pytest
 from reproduction.config import Preset, RunConfig
 from reproduction.paths import read_json, write_json
 from reproduction.runs.tables import (
+    LATER,
     QUANTITIES,
     Results,
     collect_cases,
@@ -27,7 +28,7 @@ from reproduction.scoring.rules import METHODS
 
 COLUMNS = (
     "organ,a,fold,case,method,threshold,volume,volume_noisy,volume_clean,volume_marginal,"
-    "dice_noisy,dice_clean,dice_marginal,ceiling,ceiling_half,ceiling_mc"
+    "dice_noisy,dice_clean,dice_marginal,surface_noisy,soft_volume,ceiling,ceiling_half,ceiling_mc"
 ).split(",")
 
 
@@ -35,7 +36,8 @@ def row(case: str, method: str, dice: float, volume: int = 4, **changes: Any) ->
     values: dict[str, Any] = {
         "organ": "kidney", "a": 0.02, "fold": 0, "case": case, "method": method, "threshold": 0.5, "volume": volume,
         "volume_noisy": 9, "volume_clean": 10, "volume_marginal": 8.0, "dice_noisy": dice, "dice_clean": dice + 0.1,
-        "dice_marginal": dice - 0.1, "ceiling": 0.9, "ceiling_half": 0.89, "ceiling_mc": 0.91,
+        "dice_marginal": dice - 0.1, "ceiling": 0.9, "ceiling_half": 0.89, "ceiling_mc": 0.91, "soft_volume": 12.0,
+        "surface_noisy": 1.5,
     }  # fmt: skip
     return {**values, **changes}
 
@@ -63,7 +65,7 @@ def test_summary_of_two_cases():
     assert summary.columns.tolist() == names
     assert set(QUANTITIES) == {
         "dice_noisy", "dice_clean", "dice_marginal", "ceiling", "ceiling_half", "ceiling_mc", "volume_ratio",
-        "threshold",
+        "threshold", "soft_ratio", "surface_noisy",
     }  # fmt: skip
     assert summary["method"].tolist() == ["CE(0)", "CE(*)", "SD(0)"] and summary["n"].tolist() == [2, 2, 2]
     np.testing.assert_allclose(summary["dice_noisy"], [0.60, 0.67, 0.66])
@@ -313,6 +315,18 @@ def test_a_rule_that_some_runs_of_a_cell_lack_is_left_out_of_that_cell(tmp_path,
     assert results.provenance["other_rules"]["rankseg"] == ["0.0.8", "not installed"]
 
 
+@pytest.mark.parametrize("all_have_them", [True, False])
+def test_columns_that_came_later_are_there_if_all_runs_have_them(tmp_path, preset, all_have_them):
+    configs = preset.runs()
+    for config in configs:
+        run = write_run(tmp_path, config)
+        if not all_have_them and config == configs[-1]:
+            pd.read_csv(run / "cases.csv").drop(columns=list(LATER)).to_csv(run / "cases.csv", index=False)
+    cases = collect_cases(preset, configs, tmp_path)
+    assert (set(LATER) & set(cases)) == (set(LATER) if all_have_them else set())
+    assert not cases.isna().to_numpy().any()
+
+
 def test_runs_of_an_earlier_version_have_the_papers_methods(tmp_path, preset):
     for config in preset.runs():
         (write_run(tmp_path, config) / "further.csv").write_text("not read")
@@ -457,7 +471,8 @@ def test_tables_are_readable_text(project, results):
     lines = (folder / "cases.csv").read_text().splitlines()
     assert lines[0] == ",".join(COLUMNS)
     assert lines[1] == (
-        "kidney,0.020000,0,kidney-0,CE(0),0.500000,4,9,10,8.000000,0.511000,0.611000,0.411000,0.900000,0.890000,0.910000"
+        "kidney,0.020000,0,kidney-0,CE(0),0.500000,4,9,10,8.000000,0.511000,0.611000,0.411000,1.500000,"
+        "12.000000,0.900000,0.890000,0.910000"
     )
     assert (
         (folder / "summary.csv")
@@ -475,7 +490,7 @@ def test_tables_are_readable_text(project, results):
 def test_committed_tables_load_and_are_what_their_cases_say(root, name):
     """Also tables from before there were other rules and several seeds: nothing in them is required to be new."""
     stored = read_results(root / "results" / name)
-    assert set(stored.cases.columns) >= set(COLUMNS) - {"ceiling_half"}
+    assert set(stored.cases.columns) >= set(COLUMNS) - {"soft_volume", "surface_noisy"}
     for made, part in ((summarise(stored.cases), "summary"), (paired_differences(stored.cases), "differences")):
         # cases.csv has six decimals: an interval made from it again is off by as much.
         pd.testing.assert_frame_equal(made, getattr(stored, part), check_exact=False, atol=1e-5, rtol=0)
@@ -546,3 +561,15 @@ def test_a_preset_with_one_method_has_no_differences_and_loads(tmp_path, project
     write_results(gather(one, tmp_path / "runs"), project / "results" / "mine")
     back = read_results(project / "results" / "mine")
     assert back.differences.empty and list(back.differences)[:4] == ["organ", "a", "difference", "score"]
+
+
+def test_surfaces_are_averaged_where_there_is_one():
+    """Of an empty mask there is no distance: its case does not count, and a method without any has no mean."""
+    cases = two_cases()
+    cases.loc[cases["method"] == "CE(0)", "surface_noisy"] = [np.nan, 2.5]
+    cases.loc[cases["method"] == "SD(0)", "surface_noisy"] = np.nan
+    summary = summarise(cases).set_index("method")
+    assert summary["surface_noisy"].tolist() == pytest.approx([2.5, 1.5, np.nan], nan_ok=True)
+    assert summary["n"].tolist() == [2, 2, 2] and summary["soft_ratio"].tolist() == [1.5] * 3
+    older = cases.drop(columns=["soft_volume", "surface_noisy"])
+    assert not {"soft_ratio", "surface_noisy"} & set(summarise(older))

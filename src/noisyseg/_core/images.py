@@ -141,19 +141,26 @@ class Images:
             return tuple(self.back(list(part)) for part in zip(*found, strict=True))
         return self.back(found)
 
-    def masks(self, run: Callable[[Array], Array]) -> Array:
+    def fill(self, out: Array, run: Callable[..., tuple[Array, float]]) -> Any:
+        """Write what a function gives for the voxels of an image into `out`, for every image; give its numbers too."""
+        moved = self.moved(out)
+        where = None if self.where is None else self.moved(self.where)
+        numbers = []
+        for index, values in zip(np.ndindex(*self.batch), self.each(), strict=True):
+            found, number = self._named(run, values, index)
+            numbers.append(number)
+            if where is None:
+                moved[index] = found.reshape(values[0].shape)
+            else:
+                moved[index][where[index]] = found
+        return self.back(numbers)
+
+    def masks(self, run: Callable[..., Array]) -> Array:
         """Apply a function of the values of one image, which gives a mask of them, to every image."""
         view = self.views[0]
         tensor = is_tensor(view)
         mask = view.new_zeros(self.shape, dtype=sys.modules["torch"].bool) if tensor else np.zeros(self.shape, bool)
-        moved = self.moved(mask)
-        where = None if self.where is None else self.moved(self.where)
-        for index, (values,) in zip(np.ndindex(*self.batch), self.each(), strict=True):
-            chosen = self._named(run, (values,), index)
-            if where is None:
-                moved[index] = chosen
-            else:
-                moved[index][where[index]] = chosen
+        self.fill(mask, lambda *values: (run(*values), 0.0))
         return mask if tensor else like(mask, self.like)
 
     def _named(self, run: Callable[..., Any], values: tuple[Array, ...], index: tuple[int, ...]) -> Any:

@@ -12,8 +12,8 @@ import io
 import math
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -21,11 +21,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from reproduction.config import RunConfig
 from reproduction.network.augment import augment
 from reproduction.network.losses import LOSS_FUNCTIONS, dice_at_half
+from reproduction.network.lunet import LUNet, make_network
+from reproduction.network.pruning import Pruner
 from reproduction.network.unet import UNet
 from reproduction.paths import atomic_write
 
@@ -87,6 +89,15 @@ def reproducible(threads: int) -> Iterator[None]:
         torch.backends.cudnn.benchmark = before[2]
 
 
+def _cosine(config: RunConfig, epoch: int) -> float:
+    """Give the learning rate of an epoch as a share of the first: from 1 to 0, and again in the last epochs."""
+    first = config.epochs - config.finish_epochs
+    if epoch < first or not config.finish_epochs:
+        return 0.5 * (1 + math.cos(math.pi * epoch / first))
+    place = (epoch - first) / config.finish_epochs
+    return config.finish_rate / config.learning_rate * 0.5 * (1 + math.cos(math.pi * place))
+
+
 @dataclass
 class Trainer:
     """Trains one network; what it is given decides the result, bit for bit.
@@ -97,6 +108,9 @@ class Trainer:
         All numbers.
     images, labels : tensors (cases, 1, x, y, z)
         Normalised images in float32, (noisy) labels in uint8.
+    targets
+        What case k is trained on, where that is not its label: a function of k and a generator, see
+        :func:`reproduction.network.pairs.training_targets`.
     device
         Where to train. On a GPU images and labels are kept in its memory if they take up at most half of what is free.
 
@@ -109,6 +123,7 @@ class Trainer:
     images: Tensor
     labels: Tensor
     device: torch.device
+    targets: Callable[[int, np.random.Generator], Tensor] | None = None
 
     def __post_init__(self) -> None:
         if self.images.shape != self.labels.shape or self.images.ndim != 5 or len(self.images) == 0:
@@ -120,17 +135,35 @@ class Trainer:
         seed, *rest = config.training_stream
         torch.manual_seed(int(np.random.SeedSequence([seed, *rest]).generate_state(1, np.uint64)[0]) if rest else seed)
         self.dtype = resolve_precision(config.precision, self.device)
+        coarsest = [n >> (len(config.features) - 1) for n in self.images.shape[2:]]
+        if self.dtype == torch.bfloat16 and self.device.type == "cpu" and 2 in coarsest:
+            raise ValueError(
+                f"the coarsest of {len(config.features)} levels has shape {tuple(coarsest)}; in bfloat16 torch's "
+                "convolution then reads memory that was never written: set precision to float32, or have a level less"
+            )
         layout = torch.channels_last_3d if config.channels_last else torch.contiguous_format
-        network = UNet(config.features, fast=config.fast_layers).to(self.device)
-        network.to(memory_format=layout)  # pyright: ignore[reportCallIssue]  (torch's stubs lack this overload)
+        self.layout = layout
+        self._begin(make_network(config))
+        self.pruner = Pruner(config) if config.network.criterion else None
+        self._pairs = self._near()
+        self.epoch = 0
+        self.best_merit = -math.inf
+        self.best_epoch = -1
+        self.best_weights: dict[str, Tensor] = {}
+        self.history: list[dict[str, Any]] = []
+
+    def _begin(self, network: UNet | LUNet) -> None:
+        """Take a new network, and its optimiser and schedule."""
+        config = self.config
+        network.to(self.device)
+        network.to(memory_format=self.layout)  # pyright: ignore[reportCallIssue]  (torch's stubs lack this overload)
         if config.prior_bias:
             # Outputs start at the share of foreground: cross-entropy else takes hundreds of steps to get there.
             voxels = self.labels.numel()
             share = min(max(int(torch.count_nonzero(self.labels)), 1), voxels - 1) / voxels
             assert network.head.bias is not None
             torch.nn.init.constant_(network.head.bias, math.log(share / (1 - share)))
-        self.model: nn.Module = network
-        self.layout = layout
+        self.model: UNet | LUNet = network
         self.optimiser = torch.optim.Adam(
             self.model.parameters(), lr=config.learning_rate, weight_decay=config.l2_weight, fused=True
         )
@@ -145,15 +178,7 @@ class Trainer:
                 threshold_mode="abs",
             )
         else:
-            self.scheduler = torch.optim.lr_scheduler.LambdaLR(
-                self.optimiser, lambda epoch: 0.5 * (1 + math.cos(math.pi * epoch / config.epochs))
-            )
-        self._pairs = self._near()
-        self.epoch = 0
-        self.best_merit = -math.inf
-        self.best_epoch = -1
-        self.best_weights: dict[str, Tensor] = {}
-        self.history: list[dict[str, float]] = []
+            self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimiser, lambda epoch: _cosine(config, epoch))
 
     def logits(self, images: Tensor) -> Tensor:
         """Network output in float32 for a batch of images (batch, 1, x, y, z)."""
@@ -161,8 +186,11 @@ class Trainer:
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
             return self.model(images).float()
 
-    def run_epoch(self) -> dict[str, float]:
+    def run_epoch(self) -> dict[str, Any]:
         """Train for one epoch and return its record: epoch, train_loss, train_dice, lr.
+
+        Of a network that is pruned, the channels that are due are then removed, and the record also has ``removed``
+        (pairs of layer and channel) and ``parameters``, those that are left.
 
         ``train_loss`` and ``train_dice`` (Dice of the outputs at 1/2) are means over the training pairs as they came
         by. ``config.select`` says which of the two selects the model and drives the plateau schedule, or takes the last
@@ -172,20 +200,25 @@ class Trainer:
         config = self.config
         rng = np.random.default_rng([*config.training_stream, self.epoch])
         order = rng.permutation(len(self.images))
+        if config.network.family != "unet":  # has dropout: its random numbers, too, are the epoch's own
+            torch.manual_seed(int(rng.integers(2**63)))
         self.model.train()
         lr = self.optimiser.param_groups[0]["lr"]
+        last = self.epoch >= config.epochs - config.finish_epochs
+        name = config.finish_loss if last else config.loss
         losses, scores = [], []
-        for start in range(0, len(order), config.batch_size):
-            images, labels = self._batch(order[start : start + config.batch_size], rng)
-            logits = self.logits(images)
-            loss = LOSS_FUNCTIONS[config.loss](logits, labels)
-            self.optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            self.optimiser.step()
-            # Read at the end of the epoch: a GPU would have to be waited for.
-            losses.append((loss.detach(), len(images)))
-            scores.append(dice_at_half(logits.detach(), labels))
-        record = {
+        with self._scoring():
+            for start in range(0, len(order), config.batch_size):
+                images, labels = self._batch(order[start : start + config.batch_size], rng)
+                logits = self.logits(images)
+                loss = LOSS_FUNCTIONS[name](logits, labels)
+                self.optimiser.zero_grad(set_to_none=True)
+                loss.backward()
+                self.optimiser.step()
+                # Read at the end of the epoch: a GPU would have to be waited for.
+                losses.append((loss.detach(), len(images)))
+                scores.append(dice_at_half(logits.detach(), labels))
+        record: dict[str, Any] = {
             "epoch": self.epoch,
             "train_loss": sum(float(loss) * count for loss, count in losses) / len(order),
             "train_dice": float(torch.cat(scores).cpu().double().mean()),
@@ -199,6 +232,13 @@ class Trainer:
         merits = {"dice": record["train_dice"], "loss": -record["train_loss"], "last": float(self.epoch)}
         merit = merits[config.select]
         self.scheduler.step(*([merit] if config.schedule == "plateau" else []))
+        if self.pruner and isinstance(self.model, LUNet):
+            record["removed"] = self.pruner.prune(self.model, self.optimiser, self.epoch)
+            record["parameters"] = sum(weight.numel() for weight in self.model.parameters())
+            if record["removed"]:  # as if it came from a checkpoint: memory is laid out alike
+                self._restore(
+                    self.model.state_dict(), self.optimiser.state_dict(), self._schedule(), self.model.channels
+                )
         if merit > self.best_merit:
             self.best_merit, self.best_epoch = merit, self.epoch
             self.best_weights = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
@@ -206,13 +246,19 @@ class Trainer:
         self.history.append(record)
         return record
 
+    def _scoring(self) -> AbstractContextManager[None]:
+        if self.pruner and isinstance(self.model, LUNet):
+            return self.pruner.scoring(self.model, self.epoch)
+        return nullcontext()
+
     def _batch(self, indices: np.ndarray, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         config = self.config
         numbers = (config.augment_probability, config.shift, config.rotation_deg, config.smoothing_voxels)
         stack, masks = self._pairs
-        pairs = [
-            augment(stack[i].to(self.device), masks[i].to(self.device).float(), rng, *numbers) for i in indices.tolist()
-        ]
+        pairs = []
+        for i in indices.tolist():
+            target = masks[i] if self.targets is None else self.targets(i, rng)
+            pairs.append(augment(stack[i].to(self.device), target.to(self.device).float(), rng, *numbers))
         return torch.stack([image for image, _ in pairs]), torch.stack([label for _, label in pairs])
 
     def _near(self) -> tuple[Tensor, Tensor]:
@@ -247,11 +293,13 @@ class Trainer:
             "epoch": self.epoch,
             "model": self.model.state_dict(),
             "optimiser": self.optimiser.state_dict(),
-            "scheduler": {k: v for k, v in self.scheduler.state_dict().items() if k != "lr_lambdas"},
+            "scheduler": self._schedule(),
             "torch_rng": torch.get_rng_state(),
             "best": {"merit": self.best_merit, "epoch": self.best_epoch, "weights": self.best_weights},
             "history": self.history,
         }
+        if self.pruner and isinstance(self.model, LUNet):
+            state["channels"] = dict(self.model.channels)
         buffer = io.BytesIO()
         torch.save(state, buffer)
         content = buffer.getvalue()
@@ -264,7 +312,8 @@ class Trainer:
         Raises
         ------
         ValueError
-            If the file is damaged, or belongs to another configuration, data set or arithmetic.
+            If the file is damaged, belongs to another configuration, data set or arithmetic, or holds a network of
+            another shape.
         """
         stored = Path(path).read_bytes()
         content, digest = stored[:-32], stored[-32:]
@@ -280,14 +329,35 @@ class Trainer:
                 f"{path} belongs to another run: it has {found}, this run has {expected}; delete it to start over"
             )
         self.dtype = getattr(torch, expected["dtype"].removeprefix("torch."))
-        self.model.load_state_dict(state["model"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.scheduler.load_state_dict({**state["scheduler"], **self._lambdas()})
+        try:
+            self._restore(state["model"], state["optimiser"], state["scheduler"], state.get("channels"))
+        except ValueError as error:
+            raise ValueError(f"{path} holds another network: {error}; delete it to start over") from error
         torch.set_rng_state(state["torch_rng"].cpu())
         self.epoch, self.history = state["epoch"], state["history"]
         best = state["best"]
         self.best_merit, self.best_epoch, self.best_weights = best["merit"], best["epoch"], best["weights"]
 
-    def _lambdas(self) -> dict[str, list[None]]:
+    def _schedule(self) -> dict[str, Any]:
         # LambdaLR keeps a list of its functions' own states: a plain function has none.
-        return {"lr_lambdas": [None]} if self.config.schedule == "cosine" else {}
+        return {name: value for name, value in self.scheduler.state_dict().items() if name != "lr_lambdas"}
+
+    def _restore(
+        self,
+        weights: Mapping[str, Tensor],
+        optimiser: dict[str, Any],
+        schedule: Mapping[str, Any],
+        channels: Mapping[str, int] | None,
+    ) -> None:
+        """Take weights and states; with ``channels``, of a network that has been pruned since it was made."""
+        if channels is not None:
+            self._begin(make_network(self.config, channels))
+        own, found = self.model.state_dict(), dict(weights)
+        for name in (*own, *found):
+            shapes = [tuple(part[name].shape) if name in part else "missing" for part in (found, own)]
+            if shapes[0] != shapes[1]:
+                raise ValueError(f"shape of {name} is {shapes[0]}, expected {shapes[1]}")
+        self.model.load_state_dict(found)
+        self.optimiser.load_state_dict(optimiser)
+        lambdas = {"lr_lambdas": [None]} if self.config.schedule == "cosine" else {}
+        self.scheduler.load_state_dict({**schedule, **lambdas})

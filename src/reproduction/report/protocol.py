@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from reproduction.config import SEED_AXIS, Preset
+from reproduction.data.cases import FOLDS
 from reproduction.runs.tables import Results
 
 
@@ -63,7 +64,17 @@ class Item:
     paper: str
     ours: Callable[[Protocol], str]
     same: Callable[[Protocol], bool] | None
-    reason: str
+    reason: str | Callable[[Protocol], str]
+
+    def why(self, protocols: Mapping[str, Protocol]) -> str:
+        """Give the reason of those who do otherwise; by name where their reasons differ."""
+        if isinstance(self.reason, str):
+            return self.reason
+        others = {name: self.reason(p) for name, p in protocols.items() if not (self.same and self.same(p))}
+        groups = {reason: [name for name in others if others[name] == reason] for reason in others.values()}
+        if len(groups) < 2:
+            return next(iter(groups), "")
+        return "; ".join(f"{', '.join(names)}: {reason}" for reason, names in groups.items())
 
 
 def _data(p: Protocol) -> str:
@@ -74,13 +85,59 @@ def _data(p: Protocol) -> str:
     return known.get(c["dataset"]) or str(c["dataset"]).replace("totalsegmentator", f"CT, TotalSegmentator{version}")
 
 
+def _why_these_data(p: Protocol) -> str:
+    reasons = {
+        "phantoms": "nothing to fetch, and the clean label is known",
+        "hippocampus": "real, and 27 MB to fetch",
+        "totalsegmentator": "v2.0.1 has corrected labels",
+    }
+    return reasons.get(
+        p.config["dataset"], "real CT under a free licence, fetched file by file; TotalSegmentator is 23.6 GB"
+    )
+
+
+def _patch(p: Protocol) -> tuple[int, float]:
+    """Cells a side of a patch, and their size in mm."""
+    dataset, size = str(p.config["dataset"]), p.config["phantom_size"]
+    if dataset == "phantoms":
+        return size, 192 / size
+    return {"hippocampus": (32, 2.0), "totalsegmentator": (64, 3.0)}.get(dataset, (48, 4.0))
+
+
 def _patches(p: Protocol) -> str:
+    cells, mm = _patch(p)
+    return f"{cells}³ at {mm:g} mm"
+
+
+def _why_these_patches(p: Protocol) -> str:
+    reasons = {
+        "phantoms": "an eighth of the voxels: faster",
+        "hippocampus": "the volumes are cut to the hippocampus, about 35 × 50 × 36 mm",
+    }
+    return reasons.get(p.config["dataset"], "the scans have about 4 mm a voxel in the plane; fewer voxels: faster")
+
+
+def _centring(p: Protocol) -> str:
+    return "anywhere in the patch" if p.config["dataset"] == "openkbp_offcentre" else CENTRED
+
+
+def _noise_length(p: Protocol) -> str:
+    cells, mm = _patch(p)
+    return f"{0.01 * cells * mm:g} mm, {0.01 * cells:g} voxels"
+
+
+def _steps(p: Protocol) -> str:
+    """Training cases of a fold, and steps of a training; of what was not run, what the config says."""
     c = p.config
-    if c["dataset"] == "phantoms":
-        return f"{c['phantom_size']}³ at {192 / c['phantom_size']:g} mm"
-    if str(c["dataset"]).startswith("openkbp"):
-        return "48³ at 4 mm" + (", displaced" if c["dataset"] == "openkbp_offcentre" else "")
-    return "32³ at 2 mm" if c["dataset"] == "hippocampus" else "64³ at 3 mm"
+    counts = list((p.tested or {}).values()) or [c["phantom_cases"] or 400 * (c["dataset"] == "totalsegmentator")]
+    if not all(counts):
+        return "not run yet"
+    folds = 1 if p.tested and len(c["grid"]["fold"]) < FOLDS else FOLDS  # of one fold the other four were the training
+    train = [c["train_cases"] or round(n * (FOLDS - 1) / folds) for n in counts]
+    steps = [c["epochs"] * math.ceil(n / c["batch_size"]) for n in train]
+    ends = [f"{n:,}" for n in dict.fromkeys((min(train), max(train)))]
+    more = [f"{n:,}" for n in dict.fromkeys((min(steps), max(steps)))]
+    return f"{' to '.join(ends)} cases, {' to '.join(more)} steps"
 
 
 def _tested(p: Protocol) -> str:
@@ -105,6 +162,7 @@ def _text_is(paper: str, ours: Callable[[Protocol], str]) -> Callable[[Protocol]
     return lambda p: ours(p) == paper
 
 
+CENTRED = "the organ's centre of mass"
 ORGANS = ("kidney", "aorta", "oesophagus")
 ADAM = "Adam 0.0001, divided by 5 after 30 epochs without improvement"
 ARITHMETIC = {"auto": "bfloat16 or float32, as the machine has it"}
@@ -116,7 +174,7 @@ ITEMS = (
         "CT, TotalSegmentator v1",
         _data,
         lambda p: p.config["dataset"] == "totalsegmentator" and p.data_version in (None, "v1"),
-        "small enough to fetch, or nothing to fetch, where TotalSegmentator is 23.6 GB; v2.0.1 has corrected labels",
+        _why_these_data,
     ),
     Item(
         "organs",
@@ -125,7 +183,21 @@ ITEMS = (
         lambda p: sorted(p.config["grid"]["organ"]) == sorted(ORGANS),
         "those that the data show",
     ),
-    Item("patches", "64³ at 3 mm", _patches, _text_is("64³ at 3 mm", _patches), "an eighth of the voxels: faster"),
+    Item("patches", "64³ at 3 mm", _patches, _text_is("64³ at 3 mm", _patches), _why_these_patches),
+    Item(
+        "centre of the patch",
+        CENTRED,
+        _centring,
+        _text_is(CENTRED, _centring),
+        "in centred patches a constant shape, which never sees the image, is no bad guess",
+    ),
+    Item(
+        "label of a cell",
+        "not printed",
+        lambda p: "organ where at least half of the cell is",
+        None,
+        "cells are larger than voxels; images are averaged over the cell",
+    ),
     Item(
         "test cases",
         "400 an organ",
@@ -146,6 +218,13 @@ ITEMS = (
         lambda p: f"{p.config['b']:.3f}",
         lambda p: abs(p.config["b"] - 0.15 / math.sqrt(2)) < 1e-12,
         "another noise was asked for",
+    ),
+    Item(
+        "a = .01 is",
+        "1.92 mm, 0.64 voxels",
+        _noise_length,
+        None,
+        "a is a fraction of the patch's side, so this follows from the patches",
     ),
     Item(
         "noise sampler",
@@ -182,7 +261,20 @@ ITEMS = (
         lambda p: (p.config["epochs"], p.config["batch_size"]) == (100, 1),
         "fewer steps, to finish on a desktop computer",
     ),
-    Item("optimiser", ADAM, _schedule, _text_is(ADAM, _schedule), "a larger rate that falls to 0 suits fewer steps"),
+    Item(
+        "training of a fold",
+        "320 cases, 32,000 steps",
+        _steps,
+        None,
+        "this follows from cases, epochs and batches; after fewer steps networks are further from their loss's minimum",
+    ),
+    Item(
+        "optimiser",
+        ADAM,
+        _schedule,
+        _text_is(ADAM, _schedule),
+        "a larger rate that falls to 0 suits fewer steps; chosen by the training loss, one rate for both losses",
+    ),
     Item(
         "weight of l2",
         "1e-05",
@@ -196,7 +288,8 @@ ITEMS = (
         "highest metric on the training data",
         lambda p: SELECT[p.config["select"]],
         lambda p: p.config["select"] == "dice",
-        "under strong noise the masks of cross-entropy at 1/2 are too small, and their Dice a poor guide",
+        "the paper's metric is a running mean over the epoch's augmented pairs, and under strong noise the masks of "
+        "cross-entropy at 1/2 are too small, and their Dice a poor guide",
     ),
     Item(
         "output starts",
@@ -249,7 +342,7 @@ def protocol_table(protocols: Mapping[str, Protocol]) -> pd.DataFrame:
             differs = tuple(name for name, protocol in protocols.items() if not item.same(protocol))
         row = {"code": f"D{number}", "item": item.name, "published": item.paper}
         row |= {name: item.ours(protocol) for name, protocol in protocols.items()}
-        rows.append({**row, "reason": item.reason, "differs": differs})
+        rows.append({**row, "reason": item.why(protocols), "differs": differs})
     return pd.DataFrame(rows)
 
 

@@ -45,7 +45,7 @@ def estimate_mib(config: RunConfig) -> int:
     """
     import torch
 
-    from reproduction.network.unet import UNet
+    from reproduction.network.lunet import make_network
 
     cases, side = expected_patches(config)
     kept: dict[int, torch.UntypedStorage] = {}
@@ -56,7 +56,7 @@ def estimate_mib(config: RunConfig) -> int:
         return tensor
 
     with torch.device("meta"):
-        network = UNet(config.features, fast=config.fast_layers)
+        network = make_network(config)
         image = torch.zeros(config.batch_size, 1, side, side, side)
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         network(image)

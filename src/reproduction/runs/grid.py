@@ -198,9 +198,9 @@ def run_grid(
                     raise _not_finished(preset, home, _data_digest(preset, data))
             if not _are_tables_of(preset, home, tables):
                 step("tables")
-                from reproduction.runs.tables import gather, write_results  # pandas and SciPy: only when needed
+                from reproduction.runs.model_tables import write_tables  # pandas and SciPy: only when needed
 
-                write_results(gather(preset, home), tables)
+                write_tables(preset, home, tables)
     except filelock.Timeout as error:
         raise BatchError(f"another process works on preset {preset.name} in {home}; wait for it or stop it") from error
     step(f"{preset.name} is complete")

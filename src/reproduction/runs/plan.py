@@ -88,7 +88,7 @@ def make_plan(
     """Plan the runs of a preset: what is done, what can go on, what is missing, and what that costs.
 
     ``cores`` is None where a scheduler starts the runs; ``timer``, :func:`time_step` or :func:`time_step_apart`, is
-    called once for every loss that has epochs left.
+    called once for every loss and model that has epochs left; networks that are pruned count as they begin.
 
     Raises
     ------
@@ -101,17 +101,18 @@ def make_plan(
     counts = [_training_cases(s.config, cases) for s in states]
     epoch_steps = [math.ceil(count / some.batch_size) for count in counts]
     steps_left = [s.epochs_left * steps for s, steps in zip(states, epoch_steps, strict=True)]
-    timed: dict[str, tuple[RunConfig, int]] = {}  # the first run of each loss that has epochs left
+    timed: dict[str, tuple[RunConfig, int]] = {}  # the first run of each loss and model that has epochs left
+    several = len({s.config.model for s in states}) > 1
     for s, count in zip(states, counts, strict=True):
         if s.epochs_left:
-            timed.setdefault(s.config.loss, (s.config, min(some.batch_size, count)))
+            timed.setdefault(_kind(s.config, several), (s.config, min(some.batch_size, count)))
     shape = cases.manifest["patch"]["shape"] if cases else [expected_patches(some)[1]] * 3
-    step = {loss: timer(c, (n, *shape), BUDGET_S / len(timed)) for loss, (c, n) in sorted(timed.items())}
+    step = {kind: timer(c, (n, *shape), BUDGET_S / len(timed)) for kind, (c, n) in sorted(timed.items())}
     overhead_s = mean_overhead_s(states)
     seconds = [0.0 if s.state == "done" else overhead_s for s in states]
     for k, (s, steps) in enumerate(zip(states, steps_left, strict=True)):
         if steps:
-            seconds[k] += steps * step[s.config.loss].seconds
+            seconds[k] += steps * step[_kind(s.config, several)].seconds
     on_gpu = any(not timing.device.startswith("cpu") for timing in step.values())
     wall_s, wall = _wall(some, seconds, cores, slots, on_gpu)
     done = sum(s.state == "done" for s in states)
@@ -133,6 +134,11 @@ def make_plan(
     return Plan("\n".join(lines), seconds, wall_s)
 
 
+def _kind(config: RunConfig, several: bool) -> str:
+    """What a step's time depends on: the loss, and where there are several, the model; not what is removed later."""
+    return f"{config.loss} {config.model.partition('-')[0]}" if several else config.loss
+
+
 def _training_cases(config: RunConfig, cases: CaseSet | None) -> int:
     """Cases that a run trains on, in a data set that need not have been made."""
     if cases is None:
@@ -144,7 +150,7 @@ def _training_cases(config: RunConfig, cases: CaseSet | None) -> int:
 
 
 def _step_line(some: RunConfig, shape: Sequence[int], step: Mapping[str, Step], on_gpu: bool) -> str:
-    times = ", ".join(f"{_number(timing.seconds)} s with {loss}" for loss, timing in step.items())
+    times = ", ".join(f"{_number(timing.seconds)} s with {kind}" for kind, timing in step.items())
     *_, (_, precision, device) = step.values()
     batch = f"{' x '.join(map(str, shape))} voxels, batch {some.batch_size}, {precision}"
     return f"step: {times}, timed here on random data: {batch}, {device if on_gpu else _count(some.threads, 'core')}"

@@ -23,7 +23,17 @@ from reproduction.scoring.scores import DIFFERENCES, OTHER_DIFFERENCES, SCORES
 from reproduction.text import interval, short
 
 ERRORS = ("se_persons", "df_persons", "se_folds", "df_folds")
-QUANTITIES = (*SCORES, "ceiling", "ceiling_half", "ceiling_mc", "volume_ratio", "threshold")
+QUANTITIES = (
+    *SCORES,
+    "ceiling",
+    "ceiling_half",
+    "ceiling_mc",
+    "volume_ratio",
+    "soft_ratio",
+    "threshold",
+    "surface_noisy",
+)
+PARTIAL = ("surface_noisy",)  # NaN for an empty mask, and for a rule whose surfaces are not measured
 
 
 def seeds_of(cases: pd.DataFrame) -> list[int]:
@@ -56,15 +66,16 @@ def _by_seed(rows: pd.DataFrame, name: str, seeds: list[int], where: str) -> NDA
 
 
 def _seed_sd(values: NDArray[np.float64]) -> float:
-    """Standard deviation, over seeds, of the mean over cases."""
-    return float(np.std(values.mean(axis=0), ddof=1))
+    """Standard deviation, over seeds, of the mean over the cases that have a value; NaN without any."""
+    return float(np.std(np.nanmean(values, axis=0), ddof=1)) if len(values) else math.nan
 
 
 def summarise(cases: pd.DataFrame) -> pd.DataFrame:
     """Mean over cases, with 95 % interval, of every quantity for each organ, a and method.
 
-    ``volume_ratio`` is the volume of the mask over the expected volume of the label, sum(m). Runs without samples for
-    the ceiling (``ceiling_samples: 0``) have no ``ceiling_mc``: it stays NaN. With several training seeds (a column
+    ``volume_ratio`` is the volume of the mask over the expected volume of the label, sum(m), ``soft_ratio`` that of the
+    network's map. ``ceiling_mc`` (NaN in runs without samples) and ``surface_noisy`` (NaN for an empty mask) are means
+    over the cases that have them. Columns that older runs lack stay out. With several training seeds (a column
     ``training_seed``) a case counts once, with its mean over the seeds, and there are the columns ``seeds`` and, for
     each quantity, ``<x>_seed_sd``: the standard deviation (n - 1) over the seeds of the cell's mean.
 
@@ -85,6 +96,8 @@ def summarise(cases: pd.DataFrame) -> pd.DataFrame:
     [1.0, 2.0, 0.9, 0.1414]
     """
     cases = cases.assign(volume_ratio=cases["volume"] / cases["volume_marginal"])
+    if "soft_volume" in cases:
+        cases["soft_ratio"] = cases["soft_volume"] / cases["volume_marginal"]
     seeds = seeds_of(cases)
     rows = []
     for key, group in cases.groupby(["organ", "a", "method"], sort=False):
@@ -92,15 +105,20 @@ def summarise(cases: pd.DataFrame) -> pd.DataFrame:
         where = f"{organ}, a = {a}, {method}"
         row: dict[str, Any] = {"organ": organ, "a": a, "method": method}
         for name in QUANTITIES:
-            if name not in cases:  # ceiling_half came later
+            if name not in cases:
                 continue
             values = _by_seed(group, name, seeds, where)
             row["n"] = len(values)
             row |= {"seeds": len(seeds)} if len(seeds) > 1 else {}
+            part: Any = group
+            if name in PARTIAL or (name == "ceiling_mc" and np.isnan(values).all()):
+                known = ~np.isnan(values).all(axis=1)  # a case counts with the seeds that have it
+                named = np.array(sorted(set(group["case"])))[known]
+                part, values = group[group["case"].isin(list(named))], values[known]
             found = (math.nan,) * 3
-            if name != "ceiling_mc" or not np.isnan(values).all():
+            if len(values):
                 try:
-                    mean = mean_over(group, values.mean(axis=1))
+                    mean = mean_over(part, np.nanmean(values, axis=1) if name in PARTIAL else values.mean(axis=1))
                 except ValueError as error:
                     raise ValueError(f"{where}, {name}: {error}") from error
                 found = (mean.mean, *mean.interval)

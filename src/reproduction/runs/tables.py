@@ -23,9 +23,12 @@ from reproduction.paths import atomic_write, read_json, write_json
 from reproduction.runs.statistics import QUANTITIES as QUANTITIES
 from reproduction.runs.statistics import paired_differences as paired_differences
 from reproduction.runs.statistics import summarise as summarise
-from reproduction.scoring.rules import CONSTANTS, METHODS, OTHER_RULES
+from reproduction.scoring.rules import CONSTANTS, METHODS, MIXED_RULES, OTHER_RULES
 
 PARTS = ("cases", "summary", "differences", "history")
+
+ALL_METHODS = (*METHODS, *OTHER_RULES, *MIXED_RULES, *CONSTANTS)
+LATER = ("ceiling_half", "soft_volume", "surface_noisy")  # columns that runs of earlier versions lack
 
 
 @dataclass(frozen=True)
@@ -42,8 +45,9 @@ class Results:
 def collect_cases(preset: Preset, configs: Sequence[RunConfig], runs: str | os.PathLike[str]) -> pd.DataFrame:
     """Put the scores of finished runs together, sorted by organ, a, fold, case, method and seed.
 
-    A method is in the table for every organ and a whose runs all have it (runs may lack the package ``rankseg``). There
-    is a column ``training_seed`` where the preset has more than one, and ``person`` where a person may have two cases.
+    A method is in the table for every organ and a whose runs all have it (runs may lack the package ``rankseg``), and
+    so is each column of ``LATER``. There is a column ``training_seed`` where the preset has more than one, and
+    ``person`` where a person may have two cases.
 
     Parameters
     ----------
@@ -58,14 +62,21 @@ def collect_cases(preset: Preset, configs: Sequence[RunConfig], runs: str | os.P
     ------
     FileNotFoundError
         If a run has no scores.
+    ValueError
+        If the runs are of several models: a table has one.
     """
     folder = Path(runs)
+    if models := sorted({config.model for config in configs})[1:]:
+        raise ValueError(
+            f"the runs of {preset.name} have {len(models) + 1} models, {', '.join(models)} among them; "
+            "expected one: see reproduction.runs.model_tables"
+        )
     tables = [pd.read_csv(folder / config.folder / "cases.csv") for config in configs]
     # A method that some runs of a cell lack would be compared on other cases than the rest: it is left out.
     complete: dict[tuple[str, float, str], set[str]] = {}
     for config, table in zip(configs, tables, strict=True):
         cell = (config.organ, config.a, config.loss)
-        complete[cell] = complete.get(cell, {*METHODS, *OTHER_RULES, *CONSTANTS}) & set(table["method"])
+        complete[cell] = complete.get(cell, set(ALL_METHODS)) & set(table["method"])
     parts = []
     for config, table in zip(configs, tables, strict=True):
         part = table[table["method"].isin(list(complete[config.organ, config.a, config.loss]))]
@@ -74,13 +85,15 @@ def collect_cases(preset: Preset, configs: Sequence[RunConfig], runs: str | os.P
         parts.append(part)
     ranks = {
         "organ": {organ: rank for rank, organ in enumerate(preset.grid["organ"])},
-        "method": {method: rank for rank, method in enumerate((*METHODS, *OTHER_RULES, *CONSTANTS))},
+        "method": {method: rank for rank, method in enumerate(ALL_METHODS)},
     }
 
     def key(column: pd.Series) -> pd.Series:
         return column.map(ranks[str(column.name)]) if column.name in ranks else column
 
     cases = pd.concat(parts, ignore_index=True)
+    common = set.intersection(*(set(table.columns) for table in tables))
+    cases = cases.drop(columns=[name for name in LATER if name in cases and name not in common])
     if configs[0].dataset == "hippocampus":
         person = cases["case"].map(hippocampus.person)
         if person.tolist() != cases["case"].tolist():

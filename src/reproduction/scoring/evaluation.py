@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,8 +14,17 @@ from noisyseg.optimal import dice_threshold
 from reproduction.config import RunConfig
 from reproduction.data.cases import Case
 from reproduction.network.training import Trainer
-from reproduction.scoring.rules import CONSTANTS, GRID, dice_over_grid, fold_threshold, rankseg_version
+from reproduction.scoring.rules import (
+    CONSTANTS,
+    GRID,
+    METHODS,
+    MIXED_RULES,
+    dice_over_grid,
+    fold_threshold,
+    rankseg_version,
+)
 from reproduction.scoring.scores import ceiling, score_case, score_mask
+from reproduction.scoring.surfaces import surface_distance
 
 CHUNK = 16  # maps in memory at a time
 
@@ -49,7 +59,9 @@ def score_cases(
     -------
     rows
         A row for every case and rule: the columns of ``cases.csv``, see
-        :func:`reproduction.scoring.scores.score_case` and :func:`reproduction.scoring.scores.ceiling`.
+        :func:`reproduction.scoring.scores.score_case` and :func:`reproduction.scoring.scores.ceiling`, and
+        ``surface_noisy``, the mean distance in mm of the mask's surface from the noisy label's (NaN for an empty mask,
+        and for other rules than the paper's).
     facts
         ``threshold`` (the one chosen on the training cases) and its ``train_dice``, and ``rankseg``: its version, or
         None where it is not installed and its rows are left out.
@@ -61,7 +73,8 @@ def score_cases(
         "rankseg": rankseg_version(),
     }
     noise = GaussianDeformation(config.a, config.b)
-    constant = constant_masks(trainer.labels[:, 0].numpy()) if config.loss == "ce" else {}
+    q = trainer.labels[:, 0].numpy().mean(axis=0, dtype=np.float64)
+    constant = constant_masks(q) if config.loss == "ce" else {}
     rows = []
     for case, label, c in zip(cases, noisy, maps, strict=True):
         marginal = noise.marginal(case.label)
@@ -70,29 +83,37 @@ def score_cases(
         scored = score_case(
             c, config.loss, label, case.label, marginal, facts["threshold"], rankseg=facts["rankseg"] is not None
         )
-        scored += [score_mask(name, s, t, label, case.label, marginal) for name, (s, t) in constant.items()]
+        scored += [score_mask(name, s, t, q, label, case.label, marginal) for name, (s, t) in constant.items()]
+        masks = {
+            row["method"]: c >= np.float64(row["threshold"])
+            for row in scored
+            if row["method"] in {**METHODS, **MIXED_RULES}
+        }
+        masks |= {name: s for name, (s, _) in constant.items()}
+        for row in scored:  # the other rules' masks lie between these: their surfaces are not measured
+            s = masks.get(row["method"])
+            row["surface_noisy"] = math.nan if s is None else surface_distance(s, label, case.spacing_mm)
         rows += [{**point, **row, **bound} for row in scored]
     return rows, facts
 
 
-def constant_masks(labels: NDArray) -> dict[str, tuple[NDArray[np.bool_], float]]:
+def constant_masks(q: NDArray) -> dict[str, tuple[NDArray[np.bool_], float]]:
     r"""Give the two masks that do not look at the image, with their thresholds: `CONSTANTS`.
 
     .. math:: q = \frac{1}{N} \sum_i L_i
 
-    ``CONST(0)`` is {q >= 1/2}, ``CONST(*)`` is {q >= sup_s D_q(s) / 2}. Whatever a network scores above them it owes to
-    the image; below them, it has learnt less than where the organ lies.
+    over the noisy labels of the training cases. ``CONST(0)`` is {q >= 1/2}, ``CONST(*)`` is {q >= sup_s D_q(s) / 2}.
+    Whatever a network scores above them it owes to the image; below them, it has learnt less than where the organ lies.
 
     Parameters
     ----------
-    labels : array (cases, x, y, z) of 0 and 1
-        Noisy labels of the training cases.
+    q : array (x, y, z)
+        Mean noisy label of the training cases.
 
     Examples
     --------
-    >>> masks = constant_masks(np.array([[1, 1, 0], [1, 0, 0], [1, 0, 0]]))
+    >>> masks = constant_masks(np.array([1.0, 1 / 3, 0.0]))
     >>> {name: mask.tolist() for name, (mask, _) in masks.items()}
     {'CONST(0)': [True, False, False], 'CONST(*)': [True, False, False]}
     """
-    q = labels.mean(axis=0, dtype=np.float64)
     return {name: (q >= t, t) for name, t in zip(CONSTANTS, (0.5, dice_threshold(q)), strict=True)}

@@ -15,7 +15,7 @@ from noisyseg._core.arrays import check_array, check_unit_block
 from noisyseg.metrics import dice
 from noisyseg.noise import GaussianDeformation
 from noisyseg.optimal import dice_threshold
-from reproduction.scoring.rules import METHODS, OTHER_RULES, RANK_SOLVERS, oracle_threshold, rank_mask
+from reproduction.scoring.rules import METHODS, MIXED_RULES, OTHER_RULES, RANK_SOLVERS, oracle_threshold, rank_mask
 
 # Pairs of methods that are compared case by case.
 DIFFERENCES = (("CE(*)", "CE(0)"), ("SD(0)", "CE(0)"), ("CE(*)", "SD(0)"))
@@ -27,6 +27,8 @@ OTHER_DIFFERENCES = (
     ("CE(rank)", "CE(*)"),
     ("CE(rank BA)", "CE(*)"),
     ("CE(oracle)", "CE(*)"),
+    ("SD(oracle)", "SD(0)"),
+    ("CE(oracle)", "SD(oracle)"),
     ("CE(*)", "CONST(*)"),
     ("SD(0)", "CONST(*)"),
     ("CONST(*)", "CONST(0)"),
@@ -50,7 +52,7 @@ def score_case(
     probabilities : array (x, y, z)
         The soft segmentation c in [0, 1].
     loss
-        ``ce`` or ``sd``: what the network was trained with.
+        ``ce``, ``sd`` or ``both``: what the network was trained with.
     noisy, clean : arrays (x, y, z) of 0 and 1
         The case's noisy label, and the label before the noise.
     marginal : array (x, y, z)
@@ -63,9 +65,10 @@ def score_case(
     Returns
     -------
     list of dict
-        ``method``, ``threshold``, volumes in voxels (``volume`` of the mask, ``volume_noisy``, ``volume_clean``,
-        ``volume_marginal`` = sum of m), and the mask's Dice: ``dice_noisy`` and ``dice_clean`` against the two labels,
-        ``dice_marginal`` = D_m (Definition 4). Empty masks have Dice 1 with an empty label and 0 with any other.
+        ``method``, ``threshold``, volumes in voxels (``volume`` of the mask, ``soft_volume`` = sum of c, the same for
+        all rules of a map, ``volume_noisy``, ``volume_clean``, ``volume_marginal`` = sum of m), and the mask's Dice:
+        ``dice_noisy`` and ``dice_clean`` against the two labels, ``dice_marginal`` = D_m (Definition 4). Empty masks
+        have Dice 1 with an empty label and 0 with any other.
         ``rankseg`` has no threshold: that of its rows is the smallest value inside the mask (for an empty mask the
         float64 next above the largest value of the map).
 
@@ -85,12 +88,13 @@ def score_case(
     CE(fold) 3 0.8
     CE(oracle) 2 1.0
     """
-    if loss not in METHODS.values():
-        raise ValueError(f"loss is {loss!r}; expected one of {', '.join(sorted(set(METHODS.values())))}")
+    rules = {**METHODS, **OTHER_RULES, **MIXED_RULES}
+    if loss not in rules.values():
+        raise ValueError(f"loss is {loss!r}; expected one of {', '.join(sorted(set(rules.values())))}")
     c = check_array("probabilities", probabilities)
     check_unit_block("probabilities", c, c.shape)
     rows = []
-    for method, of_loss in {**METHODS, **OTHER_RULES}.items():
+    for method, of_loss in rules.items():
         if of_loss != loss or (method in RANK_SOLVERS and not rankseg):
             continue
         if method in RANK_SOLVERS:
@@ -100,18 +104,19 @@ def score_case(
             threshold = _threshold(method, c, noisy, fold_threshold)
             # A NumPy float64, not a Python float: the latter would be rounded to the map's float32 before comparing.
             mask = c >= np.float64(threshold)
-        rows.append(score_mask(method, mask, threshold, noisy, clean, marginal))
+        rows.append(score_mask(method, mask, threshold, c, noisy, clean, marginal))
     return rows
 
 
 def score_mask(
-    method: str, mask: NDArray, threshold: float, noisy: NDArray, clean: NDArray, marginal: NDArray
+    method: str, mask: NDArray, threshold: float, c: NDArray, noisy: NDArray, clean: NDArray, marginal: NDArray
 ) -> dict[str, Any]:
-    """Give the row of one mask: what `score_case` says of each."""
+    """Give the row of one mask, made of the map c: what `score_case` says of each."""
     return {
         "method": method,
         "threshold": float(threshold),
         "volume": int(mask.sum()),
+        "soft_volume": float(c.sum(dtype=np.float64)),
         "volume_noisy": int(noisy.sum()),
         "volume_clean": int(clean.sum()),
         "volume_marginal": float(marginal.sum(dtype=np.float64)),
@@ -122,9 +127,9 @@ def score_mask(
 
 
 def _threshold(method: str, c: NDArray, noisy: NDArray, fold_threshold: float) -> float:
-    if method == "CE(*)":
+    if method in ("CE(*)", "CE+SD(*)"):
         return dice_threshold(c)
-    if method == "CE(oracle)":
+    if method in ("CE(oracle)", "SD(oracle)"):
         return oracle_threshold(c, noisy)
     return fold_threshold if method in OTHER_RULES else 0.5
 
