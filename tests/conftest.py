@@ -14,6 +14,7 @@ for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 os.environ["MPLBACKEND"] = "Agg"
 
 import pytest
+from filelock import FileLock
 from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -57,6 +58,24 @@ def root() -> Path:
 def shared_data() -> Path:
     """The folder of real data, `../shared/data`: the test is skipped without it, and failed in CI."""
     return require_folder(SHARED_DATA, "../shared/data")
+
+
+@pytest.fixture(scope="session")
+def html(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The book as `make book` builds it, and where: `make test` leaves it there for the person who has called it.
+
+    It is built once in a run of the tests, in whichever process asks first.
+    """
+    from reproduction.report.book import build_book
+
+    run = tmp_path_factory.getbasetemp()
+    run = run.parent if os.environ.get("PYTEST_XDIST_WORKER") else run
+    folder = ROOT / "_build" / "html"
+    with FileLock(run / "book.lock"):
+        if not (run / "book.built").exists():
+            build_book(folder)
+            (run / "book.built").touch()
+    return folder
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,324 @@
+"""The built book in Debian's Chromium, from the disk, without a network: on a phone and wider, light and dark."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conftest import lacking
+
+WIDTHS = (375, 768, 1400)
+CHAPTER = "notebooks/optimal_segmentations"  # the one with most formulas
+HEAVY = "book/index"  # a table of results, a figure in the page itself
+
+# Everything that a test asks of a page at one width, in one pass over it.
+MEASURE = """() => {
+  const width = document.documentElement.clientWidth;
+  const name = (e) => `${e.tagName.toLowerCase()}.${e.getAttribute("class")}: ${e.textContent.trim().slice(0, 40)}`;
+  const scrolls = (e) => {
+    for (let p = e.parentElement; p && p !== document.body; p = p.parentElement)
+      if (["auto", "scroll"].includes(getComputedStyle(p).overflowX)) return true;
+    return false;
+  };
+  const outside = [], cut = [];
+  for (const e of document.querySelectorAll("main *")) {
+    if (e.closest("dialog, .bd-sidebar-secondary, mjx-container > *, .highlight pre > *")) continue;
+    const box = e.getBoundingClientRect();
+    if (!box.width || !box.height) continue;
+    if (box.right > width + 1 && !scrolls(e)) outside.push(name(e));
+    const style = getComputedStyle(e);
+    if (["hidden", "clip"].includes(style.overflowX) && style.display !== "inline" && e.clientWidth > 1
+        && e.scrollWidth > e.clientWidth + 1) cut.push(name(e));
+  }
+  return {width, page: document.documentElement.scrollWidth, outside, cut};
+}"""
+# Stops of the tab key on formulas that do not scroll.
+STOPS = """() => [...document.querySelectorAll("mjx-container[tabindex='0']")]
+  .filter((e) => e.scrollWidth <= e.clientWidth + 1).length"""
+IDS = """() => {
+  const ids = [...document.querySelectorAll("[id]")].filter((e) => !e.closest("mjx-container, svg")).map((e) => e.id);
+  return ids.filter((id, k) => ids.indexOf(id) !== k);
+}"""
+SETTLED = """async () => {
+  if (window.MathJax && MathJax.startup) await MathJax.startup.promise;
+  await new Promise((done) => setTimeout(done, 150));
+}"""
+# Formulas are set apart from this: MathJax makes thousands of elements, which are the same everywhere.
+AXE = """async () => (await axe.run(document, {
+  resultTypes: ["violations"], rules: {"label-content-name-mismatch": {enabled: true}},
+})).violations.map((v) => [v.impact, v.id, v.nodes.length, v.nodes[0].html.slice(0, 200)])"""
+CONTRAST = AXE.replace("resultTypes:", 'runOnly: ["color-contrast"], resultTypes:').replace(
+    'rules: {"label-content-name-mismatch": {enabled: true}},', ""
+)
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    program = shutil.which("chromium")
+    if program is None:
+        lacking("no browser: the book is looked at with Debian's package chromium")
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        lacking("no playwright: `make test` installs it, with all that requirements.lock names")
+    with sync_playwright() as playwright:
+        # Chromium's sandbox refuses root, who runs CI; only our own pages are opened.
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+def names(html: Path) -> list[str]:
+    """All pages but the front door, which only leads on, and the theme's templates; of the sources, which are all
+    alike, those with the longest names."""
+    found = [path.relative_to(html) for path in sorted(html.rglob("*.html"))]
+    pages = [str(path.with_suffix("")) for path in found if path.parts[0] != "_static" and str(path) != "index.html"]
+    sources = [page for page in pages if page.startswith("_modules/")]
+    return [page for page in pages if page not in sources] + sorted(sources, key=len)[-6:]
+
+
+class Visit:
+    """A page in the browser, what went wrong on it, and what it asked for that is not on the disk."""
+
+    def __init__(self, browser: Any, html: Path, name: str, width: int = 375, query: str = "", **settings: Any) -> None:
+        self.context = browser.new_context(viewport={"width": width, "height": 812}, offline=True, **settings)
+        self.page = self.context.new_page()
+        self.problems: list[str] = []
+        self.foreign: list[str] = []
+        self.page.on("pageerror", lambda error: self.problems.append(str(error)))
+        self.page.on(
+            "console",
+            lambda said: self.problems.append(said.text) if said.type in ("error", "warning") else None,
+        )
+        self.page.on(
+            "request",
+            lambda asked: self.foreign.append(asked.url) if not asked.url.startswith(("file:", "data:")) else None,
+        )
+        self.url = (html / f"{name}.html").as_uri() + query
+
+    def __enter__(self) -> Visit:
+        self.page.goto(self.url)
+        self.page.evaluate(SETTLED)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.context.close()
+
+
+@pytest.fixture(scope="module")
+def seen(chromium, html) -> dict[str, dict[str, Any]]:
+    """What every page is like at every width; the pages with sources on a phone alone."""
+    found: dict[str, dict[str, Any]] = {}
+    for name in names(html):
+        with Visit(chromium, html, name) as visit:
+            widths = WIDTHS[:1] if name.startswith("_modules/") else WIDTHS
+            measured = {}
+            for width in widths:
+                if width != 375:
+                    visit.page.set_viewport_size({"width": width, "height": 900})
+                    visit.page.wait_for_timeout(250)
+                measured[width] = visit.page.evaluate(MEASURE)
+            stops, ids = visit.page.evaluate(STOPS), visit.page.evaluate(IDS)
+            found[name] = {
+                "measured": measured,
+                "stops": stops,
+                "ids": ids,
+                "problems": visit.problems,
+                "foreign": visit.foreign,
+            }
+    return found
+
+
+@pytest.mark.slow
+def test_no_script_fails_on_any_page(seen):
+    assert not {name: page["problems"] for name, page in seen.items() if page["problems"]}
+
+
+@pytest.mark.slow
+def test_no_page_asks_for_anything_that_is_not_on_the_disk(seen):
+    assert not {name: page["foreign"] for name, page in seen.items() if page["foreign"]}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", WIDTHS)
+def test_no_page_is_wider_than_the_screen(seen, width):
+    pages = {name: page["measured"][width] for name, page in seen.items() if width in page["measured"]}
+    assert len(pages) > 20
+    assert not {name: (m["page"], m["outside"][:3]) for name, m in pages.items() if m["page"] > width or m["outside"]}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", WIDTHS)
+def test_nothing_is_cut_off(seen, width):
+    pages = {name: page["measured"][width] for name, page in seen.items() if width in page["measured"]}
+    assert not {name: m["cut"][:3] for name, m in pages.items() if m["cut"]}
+
+
+@pytest.mark.slow
+def test_the_tab_key_stops_at_no_formula(seen):
+    assert not {name: page["stops"] for name, page in seen.items() if page["stops"]}
+
+
+@pytest.mark.slow
+def test_ids_are_unique_once_the_scripts_have_run(seen):
+    assert not {name: page["ids"] for name, page in seen.items() if page["ids"]}
+
+
+@pytest.mark.parametrize("width", [375, 768])
+def test_the_menu_opens_the_navigation_over_a_narrow_page(chromium, html, width):
+    with Visit(chromium, html, CHAPTER, width) as visit:
+        link = visit.page.locator("nav.bd-docs-nav a", has_text="Label noise").first
+        assert not link.is_visible()
+        visit.page.locator("button.primary-toggle:visible").click()
+        link.wait_for(state="visible", timeout=3000)
+        link.click()
+        visit.page.wait_for_url("**/label_noise.html")
+        assert not visit.problems
+
+
+def test_the_menu_hides_and_shows_the_side_bar_of_a_wide_page(chromium, html):
+    with Visit(chromium, html, CHAPTER, 1400) as visit:
+        bar, button = visit.page.locator("#pst-primary-sidebar"), visit.page.locator("button.primary-toggle:visible")
+        link = bar.locator("nav a", has_text="Volume").first
+        assert link.is_visible()
+        button.click()
+        link.wait_for(state="hidden", timeout=3000)
+        button.click()
+        link.wait_for(state="visible", timeout=3000)
+
+
+@pytest.mark.parametrize("width", [375, 1100])
+def test_the_contents_of_a_page_open(chromium, html, width):
+    with Visit(chromium, html, CHAPTER, width) as visit:
+        visit.page.locator("button.secondary-toggle:visible").click()
+        link = visit.page.locator("dialog[open] .page-toc a, dialog[open] nav a").first
+        link.wait_for(state="visible", timeout=3000)
+        visit.page.keyboard.press("Escape")
+        link.wait_for(state="hidden", timeout=3000)
+        assert not visit.problems
+
+
+def results(visit: Visit) -> list[tuple[str, str]]:
+    """The links and the texts of a search's results."""
+    visit.page.wait_for_function("() => /finished|did not/.test(document.querySelector('.search-summary').innerText)")
+    visit.page.wait_for_timeout(200)
+    items = visit.page.locator("#search-results li")
+    links = [link.get_attribute("href") or "" for link in items.locator("a").all()]
+    return list(zip(links, items.all_inner_texts(), strict=True))
+
+
+def test_search_from_the_disk_finds_the_function_before_pages_that_use_the_word(chromium, html):
+    with Visit(chromium, html, "search", query="?q=threshold") as visit:
+        links = [link for link, _ in results(visit)]
+        assert links[0] == "book/api.html#noisyseg.dice_threshold", links[:5]
+        assert any(link.startswith("notebooks/") for link in links)
+
+
+def test_search_from_the_disk_shows_where_the_word_stands(chromium, html):
+    with Visit(chromium, html, "search", query="?q=outline") as visit:
+        found = results(visit)
+        assert found and not visit.problems
+        assert all("outline" in text.lower() and len(text) > 80 for _, text in found), found
+
+
+@pytest.mark.parametrize("name", [HEAVY, CHAPTER])
+def test_a_figure_opens_in_full_size(chromium, html, name):
+    with Visit(chromium, html, name) as visit:
+        button = visit.page.locator("button.enlarge").first
+        small = button.locator("img").evaluate("(e) => [e.getBoundingClientRect().width, e.naturalWidth]")
+        assert small[0] < 0.5 * small[1], "a figure is drawn for a wide page"
+        button.focus()
+        visit.page.keyboard.press("Enter")
+        full = visit.page.locator("#full-figure img")
+        full.wait_for(state="visible", timeout=3000)
+        assert full.evaluate("(e) => e.getBoundingClientRect().width") >= small[1]
+        assert full.get_attribute("alt")
+        visit.page.keyboard.press("Escape")
+        full.wait_for(state="hidden", timeout=3000)
+
+
+def test_a_wide_table_scrolls_in_its_own_box_and_by_keyboard(chromium, html):
+    with Visit(chromium, html, HEAVY) as visit:
+        box = visit.page.locator("table.results").first.locator("xpath=..")
+        assert box.get_attribute("tabindex") == "0"
+        box.focus()
+        for _ in range(3):
+            visit.page.keyboard.press("ArrowRight")
+        visit.page.wait_for_function("(e) => e.scrollLeft > 0", arg=box.element_handle(), timeout=3000)
+
+
+def test_every_control_shows_that_it_has_the_focus(chromium, html):
+    with Visit(chromium, html, CHAPTER, 1400) as visit:
+        bare = []
+        for _ in range(40):
+            visit.page.keyboard.press("Tab")
+            bare += visit.page.evaluate(
+                """() => {
+                  const e = document.activeElement, s = getComputedStyle(e);
+                  if (e === document.body) return [];
+                  return s.outlineStyle === "none" || parseFloat(s.outlineWidth) < 2 ? [e.outerHTML.slice(0, 120)] : [];
+                }"""
+            )
+        assert not bare
+
+
+def test_pictures_have_their_own_grey_values_in_the_dark(chromium, html):
+    with Visit(chromium, html, CHAPTER, color_scheme="dark") as visit:
+        assert visit.page.evaluate("() => document.documentElement.dataset.theme") == "dark"
+        filters = visit.page.evaluate(
+            "() => [...document.querySelectorAll('main img')].map((e) => getComputedStyle(e).filter)"
+        )
+        assert filters and set(filters) == {"none"}
+
+
+def judged(visit: Visit, question: str) -> list[tuple[str, str, int, str]]:
+    visit.page.evaluate((files("axe_playwright_python") / "axe.min.js").read_text())
+    return [found for found in visit.page.evaluate(question) if found[0] != "minor"]
+
+
+ACCESSIBLE = (
+    "book/index",
+    "book/references",
+    "book/reproduce",
+    "notebooks/experiment",
+    "notebooks/volume",
+    "notebooks/your_run",
+    "_modules/noisyseg/expected",
+    "prf-prf",
+    "search",
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ACCESSIBLE)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_critical_serious_or_moderate(chromium, html, name, scheme):
+    visit = Visit(chromium, html, name, 1400, color_scheme=scheme)
+    visit.page.route("**/mathjax/**", lambda route: route.abort())
+    with visit:
+        assert not judged(visit, AXE if scheme == "light" else CONTRAST)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["notebooks/experiment", "notebooks/deviations", "book/reproduce"])
+def test_nothing_is_lost_on_paper(chromium, html, name):
+    """A4 with margins of a centimetre is 718 pixels wide: no table, formula or line of code may be wider."""
+    with Visit(chromium, html, name, 718) as visit:
+        visit.page.emulate_media(media="print")
+        visit.page.wait_for_timeout(200)
+        lost = visit.page.evaluate(
+            """() => [...document.querySelectorAll("article :is(table, pre, img)")]
+              .filter((e) => e.getBoundingClientRect().width && e.getBoundingClientRect().right > 719)
+              .map((e) => e.tagName + " " + Math.round(e.getBoundingClientRect().right) + e.textContent.slice(0, 40))"""
+        )
+        hidden = visit.page.evaluate(
+            """() => [...document.querySelectorAll("article *")]
+              .filter((e) => ["auto", "scroll"].includes(getComputedStyle(e).overflowX)
+                && e.scrollWidth > e.clientWidth + 1).map((e) => e.outerHTML.slice(0, 80))"""
+        )
+        assert not lost and not hidden
