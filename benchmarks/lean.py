@@ -5,8 +5,8 @@
 A step is one image of 48^3, as in the preset ``lunet_ct``; a segmentation is one tile of 128 x 128 x 80 voxels,
 sixty-four of which cover a CT of 512 x 512 x 300. Both run on one thread, in turns in one process, and processor time
 is counted, which others on the machine disturb less than the clock on the wall; tiles are independent, so two cores
-take half as long. Memory is what a process of its own needs on top of its imports, its network and its image. ``--store`` writes
-``results/benchmarks/lean.csv``, which the chapter *Lean U-Net* shows.
+take half as long. Memory is what a process of its own needs on top of its imports, its network and its image.
+``--store`` writes ``results/benchmarks/lean.csv``, which the chapter *Lean U-Net* shows.
 """
 
 from __future__ import annotations
@@ -96,11 +96,7 @@ def main(given: list[str] | None = None) -> int:
         for model, (_, parameters) in made.items():
             found = times[model]
             row = {"work": kind, "model": model, "parameters": parameters, "shape": " x ".join(map(str, shape))}
-            row |= {
-                "threads": THREADS[kind],
-                "fastest_ms": round(found.fastest, 2),
-                "median_ms": round(found.median, 2),
-            }
+            row |= {"fastest_ms": round(found.fastest, 2), "median_ms": round(found.median, 2)}
             rows.append(
                 {**row, "calls": len(found.ms), "peak_mib": round(peak_mib(model, kind), 1), "note": found.note}
             )
