@@ -30,7 +30,7 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PROJECT = PYPROJECT["project"]
 DIRECT = [Requirement(r) for r in PROJECT["dependencies"]]
 EXTRAS = {name: [Requirement(r) for r in group] for name, group in PROJECT["optional-dependencies"].items()}
-LOCKED = DIRECT + [r for name in ("reproduction", "book", "test", "lab") for r in EXTRAS[name]]
+LOCKED = DIRECT + [r for name in ("reproduction", "book", "test", "lab", "monai", "torchio") for r in EXTRAS[name]]
 VERBS = {"reproduce", "test", "book", "lab", "notebooks", "bench", "clean"}
 OLDEST = "3.11.2"  # Debian 12's; the README names it, and make asks for it
 PRESETS = {path.stem for path in (ROOT / "workflow" / "presets").glob("*.yaml")}

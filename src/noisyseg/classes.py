@@ -7,6 +7,7 @@ of its mask, and it gets the label that is worth most. Book: ``thm-labels``.
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -44,7 +45,8 @@ def optimal_labels(
     and the background where all of these are negative. Every optimum has this form. It depends on its own masks s_k, so
     it is found in steps, none of which lowers the mean Dice; they may end in a local optimum. `gap` is the mean of the
     best Dice that every class has alone, minus the mean Dice of the labels: no label map is better by more than that.
-    Book: ``thm-labels``, ``cor-exclusive``, ``prop-labels-grid``, ``prop-labels-ascent``, ``prop-pooled-labels``.
+    Book: ``def-label-map``, ``thm-labels``, ``cor-exclusive``, ``prop-labels-grid``, ``prop-labels-ascent``,
+    ``prop-pooled-labels``.
 
     Parameters
     ----------
@@ -104,8 +106,8 @@ def nested_labels(
 
     The label is the number of regions that the voxel is in: the mask of region k, counted from 0, is ``labels > k``,
     and lies in that of the region before. `m` has a map of every region, as from sigmoids, not of what lies between
-    two regions; the maps need not be nested themselves. All else is as in `optimal_labels`. Book: ``thm-labels``,
-    ``cor-nested``.
+    two regions; the maps need not be nested themselves. All else is as in `optimal_labels`. Book:
+    ``def-label-map``, ``thm-labels``, ``cor-nested``, ``prop-labels-ascent``.
 
     Examples
     --------
@@ -116,11 +118,8 @@ def nested_labels(
     """
     maps = _maps(m, class_axis)
     weight = _weights(weights, len(maps))
-
-    def run(values: Sequence[Array], codes: Array) -> tuple[Array, float]:
-        return _ascend(values, weight, codes, True, False)
-
-    return _each_image(run, maps, list(range(len(maps) + 1)), class_axis, axis, where)
+    codes = list(range(len(maps) + 1))
+    return _each_image(lambda x, codes: _ascend(x, weight, codes, True, False), maps, codes, class_axis, axis, where)
 
 
 def _maps(m: Array, class_axis: int) -> Array:
@@ -190,7 +189,7 @@ def _each_image(
         table = torch.tensor(codes, dtype=torch.uint8 if small else torch.int32, device=view.device)
     else:
         table = np.array(codes, dtype=np.uint8 if small else np.int32)
-    labels = _filled(table, images.shape)
+    labels = table[:1].repeat(math.prod(images.shape)).reshape(images.shape)
 
     def one(*values: Array) -> tuple[Array, float]:
         for k, x in enumerate(values):
@@ -199,11 +198,6 @@ def _each_image(
 
     gap = images.fill(labels, one)
     return (labels if is_tensor(view) else like(labels, images.like)), gap
-
-
-def _filled(codes: Array, shape: Sequence[int]) -> Array:
-    """Give labels that are the first code everywhere."""
-    return codes[:1].repeat(int(np.prod(shape))).reshape(tuple(shape))
 
 
 def _ascend(
@@ -216,8 +210,8 @@ def _ascend(
     """
     soft = np.array([sum(float(block.sum()) for (block,) in blocks(x)) for x in maps])
     half = np.array([supremum(x) for x in maps])
-    labels = _filled(codes, maps[0].shape)
-    live = [k for k, (v, w) in enumerate(zip(soft, weights, strict=True)) if v > 0 and w > 0]
+    labels = codes[:1].repeat(len(maps[0]))
+    live = [k for k, both in enumerate(zip(soft, weights, strict=True)) if min(both) > 0]
     if not live:
         return labels, 0.0
     bound = 2 * float(weights @ half) - float(weights @ (soft == 0))  # an absent class has Dice 1 without a voxel
@@ -278,14 +272,16 @@ def _most_worth(
     xp: Any = sys.modules["torch"] if tensor else np
     labels, inside, size = [], np.zeros(count), np.zeros(count)
     width = max(1, DEVICE_BLOCK // count) if tensor else BLOCK
+    kind, device = xp.uint8 if count < 256 else xp.int32, rows[0].device
+    numbers = xp.arange(1, count + 1, dtype=kind, device=device)
     for start in range(0, len(rows[0]), width):
         part = xp.stack([x[start : start + width] for x in rows])
         part = part.double() if tensor else part.astype(np.float64)
-        label = xp.zeros_like(part[0], dtype=xp.uint8 if count < 256 else xp.int32)
+        label = xp.zeros_like(part[0], dtype=kind)
         best, worth = xp.full_like(part[0], LEAST), xp.zeros_like(part[0])
         for k, (x, t, f) in enumerate(zip(part, half.tolist(), factor.tolist(), strict=True)):
             worth = (x - t) * f + (worth if nested else 0.0)
-            label[worth >= best if nested else worth > best] = k + 1
+            label = xp.maximum(label, (worth >= best if nested else worth > best) * numbers[k])  # k only rises
             xp.maximum(best, worth, out=best)
         labels.append(label)
         if tensor or nested:

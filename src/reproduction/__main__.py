@@ -76,6 +76,11 @@ def _parser() -> argparse.ArgumentParser:
     folders(calibration, "data", "runs")
     calibration.add_argument("--out", help="folder of the table (results/<preset>)")
 
+    annotators = add("annotators", "measure a data set that several people drew: results/raters", preset=False)
+    annotators.add_argument("--set", required=True, choices=("kits23", "bubil"), help="which data set")
+    annotators.add_argument("--source", required=True, help="local copy of its drawings")
+    annotators.add_argument("--out", help="folder of the tables (results/raters/<set>)")
+
     notebooks = add("notebooks", "execute chapters anew, in place", preset=False)
     notebooks.add_argument("files", nargs="*", metavar="FILE", help="notebooks (all of notebooks/)")
 
@@ -108,6 +113,13 @@ def _dispatch(arguments: argparse.Namespace) -> None:
         from reproduction.report.book import build_book
 
         print(f"open {build_book(arguments.html, arguments.results)}")
+        return
+    if arguments.command == "annotators":
+        from reproduction.chapters.annotators import measure_annotators
+
+        folder = arguments.out or Path("results") / "raters" / arguments.set
+        measure_annotators(arguments.set, arguments.source, folder)
+        print(folder)
         return
     if getattr(arguments, "cores", None) is not None and arguments.cores < 1:
         raise ValueError(f"--cores is {arguments.cores}; expected at least 1")

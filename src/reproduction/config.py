@@ -50,8 +50,9 @@ Widths = Annotated[
 #: Fields that came later, with the value at which they change nothing: such a field does not count in the hash, so that
 #: results from before it keep their names.
 LATER = {
-    **{"prior_bias": False, "fast_layers": False, "own_seed": False},
+    **{"prior_bias": False, "fast_layers": False, "own_seed": False, "targets": "once"},
     **{"convolutions": 2, "prune_from": 0, "prune_to": 0, "prune_channels": 0},
+    **{"finish_loss": "none", "finish_rate": 0.0, "finish_epochs": 0},
 }
 
 
@@ -78,7 +79,7 @@ class RunConfig(BaseModel):
     # which run
     organ: Annotated[str, Field(pattern=r"^[^\W]+$")]
     a: From0
-    loss: Literal["ce", "sd"]
+    loss: Literal["ce", "sd", "both"]  # both: the sum of the two
     fold: NonNegativeInt
     model: Annotated[str, AfterValidator(_known_model)]
     # data: cases, phantom_* describe the phantom set; *_cases limit a fold's cases (0: all)
@@ -116,15 +117,20 @@ class RunConfig(BaseModel):
     smoothing_voxels: From0
     # evaluation
     ceiling_samples: NonNegativeInt
-    # Came later, and may be left out: layers that compute the same in other roundings, see UNet; initial weights, order
-    # and augmentation of every run's own, see `training_stream`; layers a block of LUNet; removal of so many channels
-    # after each of the epochs prune_from to prune_to, counted from 0, the last not included: see Pruner
+    # Came later, and may be left out: layers that compute the same in other roundings, see UNet; random numbers of
+    # every run's own, see `training_stream`; layers a block of LUNet; so many channels removed after each of the epochs
+    # prune_from to prune_to, the last not included, see Pruner; what is learnt: the case's one noisy label, a fresh
+    # one every epoch, or the marginal itself; the last epochs with another loss and rate
     fast_layers: bool = False
     own_seed: bool = False
     convolutions: PositiveInt = 2
     prune_from: NonNegativeInt = 0
     prune_to: NonNegativeInt = 0
     prune_channels: Annotated[NonNegativeInt, Field(validate_default=True)] = 0
+    targets: Literal["once", "fresh", "marginal"] = "once"
+    finish_loss: Literal["none", "ce", "sd"] = "none"
+    finish_rate: From0 = 0.0
+    finish_epochs: Annotated[NonNegativeInt, Field(validate_default=True)] = 0
 
     @field_validator("schedule")
     @classmethod
@@ -148,6 +154,19 @@ class RunConfig(BaseModel):
         if data.get("select") != "last":
             raise PydanticCustomError("select", "select: last with it: an earlier epoch has more channels")
         return channels
+
+    @field_validator("finish_epochs")
+    @classmethod
+    def _a_plan_for_the_last_epochs(cls, count: int, info: ValidationInfo) -> int:
+        data = info.data
+        whole = (data.get("finish_loss") != "none", data.get("finish_rate", 0) > 0, count > 0)
+        if any(whole) and not all(whole):
+            raise PydanticCustomError(
+                "finish", "finish_loss, finish_rate and finish_epochs to be set together, or none"
+            )
+        if count >= data.get("epochs", count + 1) or (count and data.get("select") != "last"):
+            raise PydanticCustomError("finish", "less than epochs, of which they are the last, and select: last")
+        return count
 
     @property
     def network(self) -> models.Model:

@@ -57,7 +57,7 @@ def discs(side=48, noise=0.0):
     return np.exp(logits) / np.exp(logits).sum(axis=0)
 
 
-@pytest.mark.statement("thm-labels", "cor-exclusive")
+@pytest.mark.statement("def-label-map", "thm-labels", "cor-exclusive")
 def test_hand_computed():
     """The voxel in the middle brings 6/7 instead of 4/5 to the class that gets it; both would like it."""
     m = np.array([[1.0, 0.5, 0.0], [0.0, 0.5, 1.0]])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import csv
 import io
 import os
@@ -21,7 +22,7 @@ from test_maps import AFFINE, EXCLUSIVE, ITK, SHAPE, Attack, M, P, nnunet, save
 import noisyseg
 from noisyseg import optimal_dice
 from noisyseg._core import files
-from noisyseg.cli import main
+from noisyseg.cli import COMMANDS, main
 from noisyseg.maps.metric import metric, scores
 
 
@@ -262,7 +263,7 @@ def test_masks_that_would_replace_each_other_or_a_map(tmp_path, out, capsys) -> 
 @pytest.mark.parametrize("words", [["--jobs", 0], ["--metric", "f_beta"], ["--beta", 2], ["--classes", "liver"]])
 def test_options_that_make_no_sense(tmp_path, out, capsys, words) -> None:
     line = refused(capsys, out, save(tmp_path / "x.nii", P.transpose(1, 2, 3, 0)), *words)
-    assert words[0].replace("--metric", "--beta") in line
+    assert words[0].replace("--metric", "--beta").strip("-") in line
 
 
 def test_an_output_that_cannot_be_written(tmp_path, out, capsys, monkeypatch) -> None:
@@ -282,7 +283,7 @@ def test_an_output_that_cannot_be_written(tmp_path, out, capsys, monkeypatch) ->
 
 LIMITED = """
 import resource, signal, sys
-from noisyseg.cli import main
+from noisyseg.cli import COMMANDS, main
 from noisyseg.maps.metric import metric, scores
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # the write then fails, as on a full disk, instead of killing the process
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
@@ -317,3 +318,18 @@ def test_ctrl_c_leaves_whole_masks_alone(tmp_path: Path, out: Path, jobs: int) -
     written = names(out)
     assert not [name for name in written if name.endswith(".part")] and len(written) % 12 == 0 and len(written) < 240
     assert {nib.load(out / name).shape for name in written} == {(84, 72, 60)}
+
+
+@pytest.mark.parametrize("name", ["README.md", "book/files.md"])
+def test_the_commands_of_the_texts_are_understood(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = []
+    command = COMMANDS["threshold"]._replace(run=lambda arguments: given.append(arguments) or 0)
+    monkeypatch.setitem(COMMANDS, "threshold", command)
+    text = (Path(__file__).resolve().parents[2] / name).read_text(encoding="utf-8")
+    lines = re.findall(r"^noisyseg (threshold .*)$", text, re.MULTILINE)
+    assert lines and all(main(line.split()) == 0 for line in lines) and len(given) == len(lines)
+    if name.startswith("book"):
+        options = {word for line in text.splitlines() for word in re.findall(r"`(--[\w-]+)", line)}
+        known = command.arguments(parser := argparse.ArgumentParser()) or set(parser._option_string_actions)
+        assert known - options <= {"-h", "--help", "--out", "--metric", "--alpha", "--beta", "--mask", "--report"}
+        assert options - known <= {"--save_probabilities", "--save_npz", "--fast"}

@@ -103,7 +103,7 @@ def test_every_score_has_its_threshold_and_its_promise(tmp_path: Path, name, par
     "parameters", [{"name": "dice", "beta": 1}, {"name": "f_beta"}, {"name": "tversky", "beta": 1}]
 )
 def test_parameters_that_a_score_does_not_have_or_lacks(parameters: dict) -> None:
-    with pytest.raises(ValueError, match=r"--(alpha|beta): --metric \w+ (needs|does not have) it"):
+    with pytest.raises(ValueError, match=r"(alpha|beta): the score \w+ (needs|does not have) it"):
         metric(**parameters)
 
 

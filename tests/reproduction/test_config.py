@@ -33,22 +33,28 @@ VALUES: dict[str, Any] = {
     "prior_bias": False,
     "threads": 1, "augment_probability": 0.5, "shift": 0.1, "rotation_deg": 15.0, "smoothing_voxels": 1.0,
     "ceiling_samples": 10, "fast_layers": False, "own_seed": False, "convolutions": 2, "prune_from": 0, "prune_to": 0,
-    "prune_channels": 0,
+    "prune_channels": 0, "targets": "once", "finish_loss": "none", "finish_rate": 0.0, "finish_epochs": 0,
 }  # fmt: skip
 
 # Another good value of every field.
 OTHER: dict[str, Any] = {
     "organ": "aorta", "loss": "sd", "model": "lunet", "dataset": "hippocampus", "features": (4, 9), "select": "dice",
     "schedule": "plateau", "precision": "auto", "channels_last": True, "prior_bias": True, "plateau_factor": 0.3,
-    "augment_probability": 0.25, "fast_layers": True, "own_seed": True,
+    "augment_probability": 0.25, "fast_layers": True, "own_seed": True, "targets": "fresh",
 }  # fmt: skip
+MORE = {
+    "finish_loss": ({}, {"finish_loss": "ce"}),
+    "finish_rate": ({}, {"finish_rate": 2e-4}),
+    "finish_epochs": ({}, {"finish_epochs": 2}),
+}
 # A network that is pruned.
 PRUNED: dict[str, Any] = {
     **{"model": "doubling4-taylor", "select": "last", "epochs": 4},
     **{"prune_from": 1, "prune_to": 3, "prune_channels": 3},
 }
 FIELDS = list(RunConfig.model_fields)
-MAY_LACK = ("fast_layers", "own_seed", "convolutions", "prune_from", "prune_to", "prune_channels")  # they came later
+FINISH: dict[str, Any] = {"finish_loss": "sd", "finish_rate": 1e-4, "finish_epochs": 1}  # the last epochs
+MAY_LACK = ("fast_layers", "own_seed", "convolutions", "prune_from", "prune_to", "prune_channels", "targets", *FINISH)
 INTEGERS = [name for name, field in RunConfig.model_fields.items() if field.annotation is int]
 FLOATS = [name for name, field in RunConfig.model_fields.items() if field.annotation is float]
 
@@ -92,6 +98,10 @@ def test_names():
 
 @pytest.mark.parametrize("field", FIELDS)
 def test_every_field_changes_the_hash(field):
+    if field in FINISH:  # they come together
+        base, other = ({"epochs": 9, "select": "last", "schedule": "cosine", **FINISH, **more} for more in MORE[field])
+        assert config(**base).hash != config(**other).hash
+        return
     value = OTHER[field] if field in OTHER else VALUES[field] + 1
     assert value != VALUES[field]
     changed = config(**{field: value})
@@ -103,7 +113,7 @@ def test_hash_is_a_function_of_the_values():
     assert RunConfig.from_dict(dict(reversed(VALUES.items()))).hash == config().hash, "the order of keys is no value"
     assert RunConfig.from_dict(config().to_dict()) == config()
     # By hand: 12 digits of the SHA-256 of this configuration as sorted JSON. Finished runs are found by it.
-    # Seven fields came later and count only where they are on.
+    # Some fields came later and count only where they are on.
     earlier = {name: value for name, value in VALUES.items() if name not in ("prior_bias", *MAY_LACK)}
     text = json.dumps({**earlier, "features": [4, 8]}, sort_keys=True)
     assert config().hash == hashlib.sha256(text.encode()).hexdigest()[:12]
@@ -122,7 +132,9 @@ def test_a_configuration_from_before_fast_layers_is_read():
     assert RunConfig.from_dict(earlier) == config() and required_fields() == [*earlier]
 
 
-@pytest.mark.parametrize("field", [name for name in FLOATS if name not in ("plateau_factor", "augment_probability")])
+@pytest.mark.parametrize(
+    "field", [name for name in FLOATS if name not in ("plateau_factor", "augment_probability", *FINISH)]
+)
 def test_an_integer_and_its_float_are_one_value(field):
     assert config(**{field: 1}).hash == config(**{field: 1.0}).hash
     assert type(getattr(config(**{field: 1}), field)) is float
@@ -195,8 +207,8 @@ def test_a_number_that_yaml_takes_for_text_is_explained():
     [
         ({"channels_last": 1}, "channels_last is 1; expected true or false"),
         ({"channels_last": "yes"}, "channels_last is 'yes'; expected true or false"),
-        ({"loss": "dice"}, "loss is 'dice'; expected one of ce, sd"),
-        ({"loss": None}, "loss is None; expected one of ce, sd"),
+        ({"loss": "dice"}, "loss is 'dice'; expected one of ce, sd, both"),
+        ({"loss": None}, "loss is None; expected one of ce, sd, both"),
         ({"model": "vnet"}, "model is 'vnet'; expected one of unet, lunet and doubling"),
         ({"model": "lunet0"}, "model is 'lunet0'; expected one of unet, lunet and doubling, the last two with a width"),
         ({"model": "unet8"}, "model is 'unet8'; expected one of unet"),
@@ -209,6 +221,14 @@ def test_a_number_that_yaml_takes_for_text_is_explained():
             "prune_channels is 3; expected prune_from < prune_to < epochs; they are prune_from 1, prune_to",
         ),
         ({**PRUNED, "select": "loss"}, "prune_channels is 3; expected select: last with it"),
+        ({"targets": "often"}, "targets is 'often'; expected one of once, fresh, marginal"),
+        ({"finish_loss": "sd"}, "finish_epochs is 0; expected finish_loss, finish_rate and finish_epochs to be set"),
+        ({"finish_epochs": 1}, "finish_epochs is 1; expected finish_loss, finish_rate and finish_epochs to be set"),
+        ({**FINISH, "select": "loss"}, "finish_epochs is 1; expected less than epochs, .* and select: last"),
+        (
+            {**FINISH, "select": "last", "schedule": "cosine", "epochs": 1},
+            "finish_epochs is 1; expected less than epochs",
+        ),
         ({"dataset": "mnist"}, "dataset is 'mnist'; expected one of hippocampus, phantoms"),
         ({"schedule": "step"}, "schedule is 'step'; expected one of plateau, cosine"),
         ({"select": "best"}, "select is 'best'; expected one of dice, loss"),
@@ -255,7 +275,7 @@ def test_seed_of_a_case_by_hand():
 def test_both_losses_all_folds_and_all_training_numbers_see_one_noisy_label():
     seed = config().seed_of_case("x")
     data_and_noise = {"organ", "a", "b", "dataset", "phantom_size", "phantom_cases", "phantom_seed", "noise_seed"}
-    for field in set(FIELDS) - data_and_noise:
+    for field in set(FIELDS) - data_and_noise - set(FINISH):
         value = OTHER[field] if field in OTHER else VALUES[field] + 1
         assert config(**{field: value}).seed_of_case("x") == seed, field
 
@@ -427,7 +447,7 @@ def test_hashes_of_the_runs_that_were_finished_first():
         ({"grid__loss": ["ce", "ce"]}, r"grid: loss is \['ce', 'ce'\]; expected a list without repeats"),
         ({"grid__a": ["much"]}, r"preset mine\.yaml: a is 'much'; expected a finite number"),
         ({"grid__a": [[0.1]]}, r"preset mine\.yaml: a is \[0\.1\]; expected a finite number"),
-        ({"grid__loss": ["ce", "dice"]}, r"preset mine\.yaml: loss is 'dice'; expected one of ce, sd"),
+        ({"grid__loss": ["ce", "dice"]}, r"preset mine\.yaml: loss is 'dice'; expected one of ce, sd, both"),
         ({"grid__fold": [True]}, r"preset mine\.yaml: fold is True; expected an integer"),
         ({"run__epochs": True}, r"preset mine\.yaml: epochs is True; expected an integer"),
         ({"run__learning_rate": "1e-3"}, r"preset mine\.yaml: learning_rate is '1e-3'; .* write 1\.0e-5"),
@@ -478,7 +498,7 @@ def test_bad_yaml(tmp_path, text, message):
 
 def test_a_number_given_twice_is_refused_however_deep(tmp_path):
     text = preset_text().replace("  epochs: 2\n", "  epochs: 2\n  epochs: 3\n")
-    assert text.count("epochs:") == 2
+    assert text.count("epochs:") == 3
     with pytest.raises(ValueError, match="the key 'epochs' occurs twice"):
         load(tmp_path, text)
 

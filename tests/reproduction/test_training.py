@@ -186,6 +186,44 @@ def test_cosine_schedule_values():
     assert [record["epoch"] for record in trainer.history] == [0, 1, 2, 3]
 
 
+FINISH = {"select": "last", "finish_epochs": 2, "finish_loss": "sd", "finish_rate": 0.004}
+
+
+def test_the_last_epochs_have_a_schedule_and_a_loss_of_their_own():
+    """Until then every bit is that of the training that ends there."""
+    plain = trained(config(epochs=3, learning_rate=0.02, select="last"), 3)
+    longer = trained(config(epochs=5, learning_rate=0.02, **FINISH), 5)
+    assert longer.history[:3] == plain.history
+    assert [record["lr"] for record in longer.history[3:]] == pytest.approx([0.004, 0.002], rel=1e-12)
+    control = trained(config(epochs=5, learning_rate=0.02, **{**FINISH, "finish_loss": "ce"}), 5)
+    assert control.history[:3] == plain.history
+    assert control.history[3]["train_loss"] < plain.history[2]["train_loss"] < longer.history[3]["train_loss"]
+    assert longer.best_epoch == 4
+
+
+def test_resume_within_the_last_epochs_gives_the_same_bits(tmp_path):
+    settings = config(epochs=5, learning_rate=0.02, **FINISH)
+    first = trained(settings, 5)
+    stopped = trained(settings, 4)
+    stopped.save(tmp_path / "c.pt")
+    resumed = Trainer(settings, *cubes(), CPU)
+    resumed.load(tmp_path / "c.pt")
+    resumed.run_epoch()
+    assert_same(first, resumed)
+
+
+def test_targets_take_the_place_of_the_labels():
+    """Trained on the complement, the network learns the complement; the labels stay what they are."""
+    images, labels = cubes(8, 16)
+    settings = config(epochs=20, learning_rate=0.03, features=[4, 8], augment_probability=0.0)
+    trainer = Trainer(settings, images, labels, CPU, targets=lambda k, rng: 1 - labels[k])
+    for _ in range(20):
+        trainer.run_epoch()
+    masks = trainer.probabilities(images).numpy() >= 0.5
+    assert min(noisyseg.dice(mask, 1 - label) for mask, label in zip(masks, labels[:, 0].numpy(), strict=True)) > 0.9
+    assert torch.equal(trainer.labels, labels)
+
+
 def test_plateau_schedule_divides_by_five_after_the_patience():
     # A step of 1e-12 moves no output: the metric stands still from the first epoch on.
     rate = 1e-12

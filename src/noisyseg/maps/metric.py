@@ -36,9 +36,9 @@ def metric(name: str, alpha: float | None = None, beta: float | None = None) -> 
     wanted = {"dice": (), "jaccard": (), "f_beta": ("beta",), "tversky": ("alpha", "beta")}[name]
     for parameter, value in (("alpha", alpha), ("beta", beta)):
         if (value is not None) != (parameter in wanted):
-            raise ValueError(f"--{parameter}: --metric {name} {'needs' if parameter in wanted else 'does not have'} it")
+            raise ValueError(f"{parameter}: the score {name} {'needs' if parameter in wanted else 'does not have'} it")
         if value is not None and not 0 < value < float("inf"):
-            raise ValueError(f"--{parameter}: expected a positive finite number, got {value}")
+            raise ValueError(f"{parameter}: expected a positive finite number, got {value}")
     if name == "tversky":
         assert alpha is not None and beta is not None
         return Metric(name, alpha, beta, 1.0)

@@ -12,6 +12,8 @@ from torch.nn import functional
 def cross_entropy_loss(logits: Tensor, label: Tensor) -> Tensor:
     """Binary cross-entropy of ``sigmoid(logits)``, mean over voxels and batch (Definition 1 with m = label).
 
+    Book: ``prop-ce-balance``.
+
     Examples
     --------
     >>> round(float(cross_entropy_loss(torch.zeros(1, 1, 2, 2, 2), torch.ones(1, 1, 2, 2, 2))), 4)
@@ -23,7 +25,7 @@ def cross_entropy_loss(logits: Tensor, label: Tensor) -> Tensor:
 def soft_dice_loss(logits: Tensor, label: Tensor) -> Tensor:
     """Soft-Dice 1 - 2 sum(c l) / (sum c + sum l) with c = sigmoid(logits), image by image, mean over the batch.
 
-    Definition 2 with m = label, without smoothing terms.
+    Definition 2 with m = label, without smoothing terms. Book: ``prop-ce-balance``.
 
     Examples
     --------
@@ -37,7 +39,16 @@ def soft_dice_loss(logits: Tensor, label: Tensor) -> Tensor:
     return (1 - 2 * (c * label).sum(1) / total).mean()
 
 
-LOSS_FUNCTIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"ce": cross_entropy_loss, "sd": soft_dice_loss}
+def both_losses(logits: Tensor, label: Tensor) -> Tensor:
+    """Cross-entropy + soft-Dice, as nnU-Net trains (there without the background in soft-Dice, as here)."""
+    return cross_entropy_loss(logits, label) + soft_dice_loss(logits, label)
+
+
+LOSS_FUNCTIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "ce": cross_entropy_loss,
+    "sd": soft_dice_loss,
+    "both": both_losses,
+}
 
 
 def dice_at_half(logits: Tensor, labels: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -53,6 +53,23 @@ def training_pairs(config: RunConfig, data_set: CaseSet) -> tuple[Tensor, Tensor
         images[k] = normalise([case.image], config)[0]
         labels[k, 0] = torch.from_numpy(noisy_label(case, config))
     return images, labels
+
+
+def training_targets(config: RunConfig, data_set: CaseSet) -> Callable[[int, np.random.Generator], Tensor] | None:
+    """Make the function that says what training case k is trained on; None where that is its one noisy label.
+
+    With ``targets: fresh`` it is a noisy label of its own at every call, drawn from the generator; with ``marginal`` it
+    is the exact marginal of the noise, which no finite number of labels would show.
+    """
+    if config.targets == "once":
+        return None
+    noise = GaussianDeformation(config.a, config.b)
+    ids = _limit(data_set.split(config.organ, config.fold)[0], config.train_cases)
+    labels = [data_set.load(config.organ, [name])[0].label for name in ids]
+    if config.targets == "marginal":
+        maps = [torch.from_numpy(noise.marginal(label).astype(np.float32))[None] for label in labels]
+        return lambda k, rng: maps[k]
+    return lambda k, rng: torch.from_numpy(noise.sample(labels[k], rng=rng))[None]
 
 
 def load_test_cases(config: RunConfig, data_set: CaseSet) -> list[Case]:

@@ -12,7 +12,7 @@ import io
 import math
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,6 +89,15 @@ def reproducible(threads: int) -> Iterator[None]:
         torch.backends.cudnn.benchmark = before[2]
 
 
+def _cosine(config: RunConfig, epoch: int) -> float:
+    """Give the learning rate of an epoch as a share of the first: from 1 to 0, and again in the last epochs."""
+    first = config.epochs - config.finish_epochs
+    if epoch < first or not config.finish_epochs:
+        return 0.5 * (1 + math.cos(math.pi * epoch / first))
+    place = (epoch - first) / config.finish_epochs
+    return config.finish_rate / config.learning_rate * 0.5 * (1 + math.cos(math.pi * place))
+
+
 @dataclass
 class Trainer:
     """Trains one network; what it is given decides the result, bit for bit.
@@ -99,6 +108,9 @@ class Trainer:
         All numbers.
     images, labels : tensors (cases, 1, x, y, z)
         Normalised images in float32, (noisy) labels in uint8.
+    targets
+        What case k is trained on, where that is not its label: a function of k and a generator, see
+        :func:`reproduction.network.pairs.training_targets`.
     device
         Where to train. On a GPU images and labels are kept in its memory if they take up at most half of what is free.
 
@@ -111,6 +123,7 @@ class Trainer:
     images: Tensor
     labels: Tensor
     device: torch.device
+    targets: Callable[[int, np.random.Generator], Tensor] | None = None
 
     def __post_init__(self) -> None:
         if self.images.shape != self.labels.shape or self.images.ndim != 5 or len(self.images) == 0:
@@ -165,9 +178,7 @@ class Trainer:
                 threshold_mode="abs",
             )
         else:
-            self.scheduler = torch.optim.lr_scheduler.LambdaLR(
-                self.optimiser, lambda epoch: 0.5 * (1 + math.cos(math.pi * epoch / config.epochs))
-            )
+            self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimiser, lambda epoch: _cosine(config, epoch))
 
     def logits(self, images: Tensor) -> Tensor:
         """Network output in float32 for a batch of images (batch, 1, x, y, z)."""
@@ -193,12 +204,14 @@ class Trainer:
             torch.manual_seed(int(rng.integers(2**63)))
         self.model.train()
         lr = self.optimiser.param_groups[0]["lr"]
+        last = self.epoch >= config.epochs - config.finish_epochs
+        name = config.finish_loss if last else config.loss
         losses, scores = [], []
         with self._scoring():
             for start in range(0, len(order), config.batch_size):
                 images, labels = self._batch(order[start : start + config.batch_size], rng)
                 logits = self.logits(images)
-                loss = LOSS_FUNCTIONS[config.loss](logits, labels)
+                loss = LOSS_FUNCTIONS[name](logits, labels)
                 self.optimiser.zero_grad(set_to_none=True)
                 loss.backward()
                 self.optimiser.step()
@@ -242,9 +255,10 @@ class Trainer:
         config = self.config
         numbers = (config.augment_probability, config.shift, config.rotation_deg, config.smoothing_voxels)
         stack, masks = self._pairs
-        pairs = [
-            augment(stack[i].to(self.device), masks[i].to(self.device).float(), rng, *numbers) for i in indices.tolist()
-        ]
+        pairs = []
+        for i in indices.tolist():
+            target = masks[i] if self.targets is None else self.targets(i, rng)
+            pairs.append(augment(stack[i].to(self.device), target.to(self.device).float(), rng, *numbers))
         return torch.stack([image for image, _ in pairs]), torch.stack([label for _, label in pairs])
 
     def _near(self) -> tuple[Tensor, Tensor]:

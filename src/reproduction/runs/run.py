@@ -31,12 +31,12 @@ from numpy.typing import NDArray
 from noisyseg.metrics import dice
 from reproduction.config import RunConfig, is_done
 from reproduction.data.cases import Case, CaseSet
-from reproduction.network.pairs import load_test_cases, noisy_label, normalise, training_pairs
+from reproduction.network.pairs import load_test_cases, noisy_label, normalise, training_pairs, training_targets
 from reproduction.network.training import Trainer, reproducible
 from reproduction.paths import atomic_write, read_json, write_json
 from reproduction.provenance import provenance
 from reproduction.scoring.evaluation import score_cases
-from reproduction.scoring.rules import METHODS
+from reproduction.scoring.rules import METHODS, MIXED_RULES
 
 T = TypeVar("T")
 
@@ -175,7 +175,8 @@ class Run:
         if self.metrics is None:
             write_json(self.folder / "config.json", self.config.to_dict())
         pairs = training_pairs(self.config, self.data_set)
-        self.trainer = Trainer(self.config, *pairs, choose_device())
+        targets = training_targets(self.config, self.data_set)
+        self.trainer = Trainer(self.config, *pairs, choose_device(), targets)
         self.cases = load_test_cases(self.config, self.data_set)
         self.noisy = [noisy_label(case, self.config) for case in self.cases]
         if self._checkpoint.is_file() or self.metrics is not None:
@@ -267,7 +268,9 @@ class Run:
     def _result(self) -> dict[str, Any]:
         trainer = self.trainer
         table: Any = self._scores
-        scores = {method: table.loc[table["method"] == method, "dice_noisy"].to_numpy() for method in METHODS}
+        scores = {
+            method: table.loc[table["method"] == method, "dice_noisy"].to_numpy() for method in (*METHODS, *MIXED_RULES)
+        }
         return {
             "run": self.config.name,
             "config_hash": self.config.hash,

@@ -23,10 +23,11 @@ from reproduction.paths import atomic_write, read_json, write_json
 from reproduction.runs.statistics import QUANTITIES as QUANTITIES
 from reproduction.runs.statistics import paired_differences as paired_differences
 from reproduction.runs.statistics import summarise as summarise
-from reproduction.scoring.rules import CONSTANTS, METHODS, OTHER_RULES
+from reproduction.scoring.rules import CONSTANTS, METHODS, MIXED_RULES, OTHER_RULES
 
 PARTS = ("cases", "summary", "differences", "history")
 
+ALL_METHODS = (*METHODS, *OTHER_RULES, *MIXED_RULES, *CONSTANTS)
 LATER = ("ceiling_half", "soft_volume", "surface_noisy")  # columns that runs of earlier versions lack
 
 
@@ -75,7 +76,7 @@ def collect_cases(preset: Preset, configs: Sequence[RunConfig], runs: str | os.P
     complete: dict[tuple[str, float, str], set[str]] = {}
     for config, table in zip(configs, tables, strict=True):
         cell = (config.organ, config.a, config.loss)
-        complete[cell] = complete.get(cell, {*METHODS, *OTHER_RULES, *CONSTANTS}) & set(table["method"])
+        complete[cell] = complete.get(cell, set(ALL_METHODS)) & set(table["method"])
     parts = []
     for config, table in zip(configs, tables, strict=True):
         part = table[table["method"].isin(list(complete[config.organ, config.a, config.loss]))]
@@ -84,7 +85,7 @@ def collect_cases(preset: Preset, configs: Sequence[RunConfig], runs: str | os.P
         parts.append(part)
     ranks = {
         "organ": {organ: rank for rank, organ in enumerate(preset.grid["organ"])},
-        "method": {method: rank for rank, method in enumerate((*METHODS, *OTHER_RULES, *CONSTANTS))},
+        "method": {method: rank for rank, method in enumerate(ALL_METHODS)},
     }
 
     def key(column: pd.Series) -> pd.Series:

@@ -14,7 +14,15 @@ from noisyseg.optimal import dice_threshold
 from reproduction.config import RunConfig
 from reproduction.data.cases import Case
 from reproduction.network.training import Trainer
-from reproduction.scoring.rules import CONSTANTS, GRID, METHODS, dice_over_grid, fold_threshold, rankseg_version
+from reproduction.scoring.rules import (
+    CONSTANTS,
+    GRID,
+    METHODS,
+    MIXED_RULES,
+    dice_over_grid,
+    fold_threshold,
+    rankseg_version,
+)
 from reproduction.scoring.scores import ceiling, score_case, score_mask
 from reproduction.scoring.surfaces import surface_distance
 
@@ -76,7 +84,11 @@ def score_cases(
             c, config.loss, label, case.label, marginal, facts["threshold"], rankseg=facts["rankseg"] is not None
         )
         scored += [score_mask(name, s, t, q, label, case.label, marginal) for name, (s, t) in constant.items()]
-        masks = {row["method"]: c >= np.float64(row["threshold"]) for row in scored if row["method"] in METHODS}
+        masks = {
+            row["method"]: c >= np.float64(row["threshold"])
+            for row in scored
+            if row["method"] in {**METHODS, **MIXED_RULES}
+        }
         masks |= {name: s for name, (s, _) in constant.items()}
         for row in scored:  # the other rules' masks lie between these: their surfaces are not measured
             s = masks.get(row["method"])

@@ -13,6 +13,8 @@ method           output  mask
 ``CE(oracle)``   ce      c >= u with the u that is best for this case's own noisy label: an upper limit for every
                          threshold, chosen image by image or not; no method, because it looks at the answer
 ``SD(oracle)``   sd      the same for the network that was trained with soft-Dice
+``CE+SD(0)``     both    c >= 1/2
+``CE+SD(*)``     both    c >= sup_s D_c(s) / 2, as if the map were the marginal
 ``CONST(0)``     none    q >= 1/2, where q is the mean noisy label of the training cases: a constant shape, which
                          does not look at the image
 ``CONST(*)``     none    q >= sup_s D_q(s) / 2
@@ -41,6 +43,7 @@ OTHER_RULES = {
     "CE(oracle)": "ce",
     "SD(oracle)": "sd",
 }
+MIXED_RULES = {"CE+SD(0)": "both", "CE+SD(*)": "both"}  # of a network trained with the sum of the two losses
 CONSTANTS = ("CONST(0)", "CONST(*)")  # scored once for the two losses, with the runs of cross-entropy
 RANK_SOLVERS = {"CE(rank)": "RMA", "CE(rank BA)": "BA"}
 GRID = np.arange(1, 1000) / 1000  # where one threshold for all images is looked for

@@ -15,7 +15,7 @@ from noisyseg._core.arrays import check_array, check_unit_block
 from noisyseg.metrics import dice
 from noisyseg.noise import GaussianDeformation
 from noisyseg.optimal import dice_threshold
-from reproduction.scoring.rules import METHODS, OTHER_RULES, RANK_SOLVERS, oracle_threshold, rank_mask
+from reproduction.scoring.rules import METHODS, MIXED_RULES, OTHER_RULES, RANK_SOLVERS, oracle_threshold, rank_mask
 
 # Pairs of methods that are compared case by case.
 DIFFERENCES = (("CE(*)", "CE(0)"), ("SD(0)", "CE(0)"), ("CE(*)", "SD(0)"))
@@ -52,7 +52,7 @@ def score_case(
     probabilities : array (x, y, z)
         The soft segmentation c in [0, 1].
     loss
-        ``ce`` or ``sd``: what the network was trained with.
+        ``ce``, ``sd`` or ``both``: what the network was trained with.
     noisy, clean : arrays (x, y, z) of 0 and 1
         The case's noisy label, and the label before the noise.
     marginal : array (x, y, z)
@@ -88,12 +88,13 @@ def score_case(
     CE(fold) 3 0.8
     CE(oracle) 2 1.0
     """
-    if loss not in METHODS.values():
-        raise ValueError(f"loss is {loss!r}; expected one of {', '.join(sorted(set(METHODS.values())))}")
+    rules = {**METHODS, **OTHER_RULES, **MIXED_RULES}
+    if loss not in rules.values():
+        raise ValueError(f"loss is {loss!r}; expected one of {', '.join(sorted(set(rules.values())))}")
     c = check_array("probabilities", probabilities)
     check_unit_block("probabilities", c, c.shape)
     rows = []
-    for method, of_loss in {**METHODS, **OTHER_RULES}.items():
+    for method, of_loss in rules.items():
         if of_loss != loss or (method in RANK_SOLVERS and not rankseg):
             continue
         if method in RANK_SOLVERS:
@@ -126,7 +127,7 @@ def score_mask(
 
 
 def _threshold(method: str, c: NDArray, noisy: NDArray, fold_threshold: float) -> float:
-    if method == "CE(*)":
+    if method in ("CE(*)", "CE+SD(*)"):
         return dice_threshold(c)
     if method in ("CE(oracle)", "SD(oracle)"):
         return oracle_threshold(c, noisy)
