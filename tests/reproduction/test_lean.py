@@ -119,10 +119,24 @@ def test_layers_that_lose_channels():
     counts = lean.layer_counts(made)["taylor"]
     expected = start | {"down2_0": 15, "down2_1": 15, "down1_0": 7}
     assert counts == pytest.approx(list(expected.values()))
-    assert lean.shares_of_the_widest(made, "doubling4-taylor") == pytest.approx([2 / 3] * 5)
-    # The second layer of the widest block is the widest alone once the first has lost one; then both are alike.
-    again = tables(ALL, removed="down2_0 down2_0 down2_1")
-    assert lean.shares_of_the_widest(again, "doubling4-taylor") == pytest.approx([2 / 3] * 5)
+    shares, chances = lean.shares_of_the_widest(made, "doubling4-taylor")
+    assert shares == pytest.approx([2 / 3] * 5)
+    # 32, 31 and 30 of 80, 79 and 78 channels are in the two layers of the coarsest level.
+    assert chances == pytest.approx([np.mean([32 / 80, 31 / 79, 30 / 78])] * 5)
+    # With 11 of 16 channels a layer is no longer one of the widest.
+    again = tables(ALL, removed="down2_0 down2_0 down2_0 down2_0 down2_0 down2_0")
+    assert lean.shares_of_the_widest(again, "doubling4-taylor")[0] == pytest.approx([5 / 6] * 5)
+
+
+def test_times_as_ratios_to_the_first_network():
+    rows = [
+        {"work": work, "model": m, "parameters": 1000, "fastest_ms": ms, "peak_mib": 10 * ms}
+        for work in ("training", "segmentation")
+        for m, ms in (("doubling4", 500.0), ("lunet4", 250.0))
+    ]
+    found = lean.time_rows(pd.DataFrame(rows))
+    assert found[1] == ["training", "lunet4", "1,000", "250", "0.50", "2,500", "0.50", ""]
+    assert found[3][-1] == "8 s" and len(found[3]) == len(lean.TIME_HEADER)  # 64 tiles of .25 s on two cores
 
 
 def test_rows_of_sizes_are_in_the_order_of_the_parameters():

@@ -21,6 +21,9 @@ SIZES = ("lunet", "lunet_ct")
 NOISE = "lunet_noise"
 SIZE_HEADER = ["organ", "model", "parameters", "cases", "Dice"]
 NOISE_HEADER = ["organ", "a", "model", "CE(0)", "SD(0)", "CE(*)", "CE(*) − CE(0)"]
+TIME_HEADER = ["work", "model", "parameters", "ms", "time, ratio", "MiB", "memory, ratio", "a CT, 2 cores"]
+TILES = 64  # of a segmentation in `benchmarks/lean.py`, for such a CT
+NEARLY = 0.75  # of the widest layer's channels: the layers of one level stay together while they lose channels
 CLAIM_HEADER = ["claim of the abstract", "data", "numbers", "judgement"]
 #: What is said of a claim, by the judgement of `reproduction.report.claims.Claim`.
 JUDGEMENTS = {
@@ -69,17 +72,24 @@ def layer_counts(tables: ModelTables) -> dict[str, list[float]]:
     return counts
 
 
-def shares_of_the_widest(tables: ModelTables, model: str) -> list[float]:
-    """Share of removals, fold by fold, that took from a layer which no other layer had more channels than."""
+def shares_of_the_widest(tables: ModelTables, model: str) -> tuple[list[float], list[float]]:
+    """Share of removals, fold by fold, that took from a layer with nearly as many channels as the widest then had.
+
+    Nearly is at least `NEARLY`. Second, what the share would have been with random channels: the share of all channels
+    that were in such layers.
+    """
     path: Any = tables.paths[tables.paths["model"] == model]
-    shares = []
+    shares, chances = [], []
     for _, rows in path.groupby("fold"):
-        left, hits = layers_of(tables, model), []
+        left, hits, chance = layers_of(tables, model), [], []
         for layer in " ".join(rows.sort_values("epoch")["removed"]).split():
-            hits.append(left[layer] == max(left.values()))
+            wide = {name: count for name, count in left.items() if count >= NEARLY * max(left.values())}
+            hits.append(layer in wide)
+            chance.append(sum(wide.values()) / sum(left.values()))
             left[layer] -= 1
         shares.append(float(np.mean(hits)))
-    return shares
+        chances.append(float(np.mean(chance)))
+    return shares, chances
 
 
 def compared(tables: ModelTables, first: str, second: str | Mapping[str, float]) -> Estimate | None:
@@ -158,11 +168,11 @@ def check_abstract(tables: ModelTables, lean: Sequence[str], whole: str, pruned:
 
 def _mainly_the_widest(tables: ModelTables, organ: str, model: str) -> Claim:
     text = "pruning takes mainly from the layers with the most channels"
-    shares = shares_of_the_widest(tables, model)
+    shares, chances = shares_of_the_widest(tables, model)
     if len(shares) < 2:
         return Claim(organ, text, f"{model}: {len(shares)} folds")
     found = estimate(shares)
-    numbers = f"share of removals from a widest layer {interval(found.mean, *found.interval)}"
+    numbers = f"{interval(found.mean, *found.interval)} of removals; random channels: {short(float(np.mean(chances)))}"
     return Claim(organ, text, numbers, found.p_above(0.5), found.p_below(0.5))
 
 
@@ -214,3 +224,18 @@ def gain_sentences(tables: ModelTables, lean: str, whole: str) -> str:
         found = mean_over(group[group["model"] == lean], (gains[lean] - gains[whole]).to_numpy())
         parts.append(f"{interval(found.mean, *found.interval, sign='+')} at a = {short(float(str(a)), 2)}")
     return f"The gain of {lean} minus that of {whole}, case by case, is {', '.join(parts)}."
+
+
+def time_rows(measured: pd.DataFrame) -> list[list[str]]:
+    """Lay out `results/benchmarks/lean.csv`: rows as ``TIME_HEADER``; ratios are to the first model of each work."""
+    rows = []
+    for kind, group in measured.groupby("work", sort=False):
+        first: Any = group.iloc[0]
+        for row in group.to_dict("records"):
+            ms, mib = row["fastest_ms"], row["peak_mib"]
+            ratios = [f"{value / first[name]:.2f}" for name, value in (("fastest_ms", ms), ("peak_mib", mib))]
+            whole = f"{TILES * ms / 2000:.0f} s" if kind == "segmentation" else ""
+            rows.append(
+                [kind, row["model"], f"{row['parameters']:,}", f"{ms:,.0f}", ratios[0], f"{mib:,.0f}", ratios[1], whole]
+            )
+    return rows

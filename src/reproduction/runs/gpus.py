@@ -14,12 +14,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import count, islice, zip_longest
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import filelock
 import psutil
 
 from reproduction.config import RunConfig
 from reproduction.paths import is_locked
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 #: MiB of every run, whatever its network: CUDA context, libraries, workspaces of the convolutions.
 PROCESS_MIB = 1024
@@ -48,6 +52,21 @@ def estimate_mib(config: RunConfig) -> int:
     from reproduction.network.lunet import make_network
 
     cases, side = expected_patches(config)
+    with torch.device("meta"):
+        network = make_network(config)
+        forward = kept_bytes(network, torch.zeros(config.batch_size, 1, side, side, side))
+    total = 20 * sum(weight.numel() for weight in network.parameters()) + 2 * forward
+    total += (9 if os.environ.get("NOISYSEG_DEVICE") == CPU else 5) * cases * side**3
+    return PROCESS_MIB + -(-total // 2**20)
+
+
+def kept_bytes(network: nn.Module, image: Tensor) -> int:
+    """Bytes of the tensors that autograd keeps of one pass, without the weights.
+
+    On torch's ``meta`` device nothing is computed: network and image of any size are counted at once.
+    """
+    import torch
+
     kept: dict[int, torch.UntypedStorage] = {}
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:
@@ -55,16 +74,10 @@ def estimate_mib(config: RunConfig) -> int:
         kept[storage._cdata] = storage  # held, so that no later tensor has its number
         return tensor
 
-    with torch.device("meta"):
-        network = make_network(config)
-        image = torch.zeros(config.batch_size, 1, side, side, side)
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         network(image)
     weights = {weight.untyped_storage()._cdata for weight in network.parameters()}
-    forward = sum(storage.nbytes() for number, storage in kept.items() if number not in weights)
-    total = 20 * sum(weight.numel() for weight in network.parameters()) + 2 * forward
-    total += (9 if os.environ.get("NOISYSEG_DEVICE") == CPU else 5) * cases * side**3
-    return PROCESS_MIB + -(-total // 2**20)
+    return sum(storage.nbytes() for number, storage in kept.items() if number not in weights)
 
 
 def expected_patches(config: RunConfig) -> tuple[int, int]:
