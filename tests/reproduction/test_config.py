@@ -264,7 +264,8 @@ def test_all_presets_of_the_project_load(root):
         runs = preset.runs()
         assert preset == Preset.load(file) and preset.about
         assert len({run.folder for run in runs}) == len(runs) > 0
-        assert {run.loss for run in runs} == {"ce", "sd"}, "a table compares the two losses"
+        losses = {run.loss for run in runs}
+        assert losses == ({"ce"} if file.stem == "openkbp_blank" else {"ce", "sd"}), "a table compares the two losses"
 
 
 def test_the_grids_that_the_project_promises():

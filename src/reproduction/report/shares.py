@@ -28,7 +28,7 @@ GAIN_HEADER = [
 ]
 
 
-def by_case(cell: Any) -> pd.DataFrame:
+def by_case(cell: Any) -> Any:
     """Put the scores of one organ and a side by side: a row a case, with the means over seeds of its Dice.
 
     The columns are the methods, ``ceiling``, ``ceiling_half`` where it was scored, ``person`` and ``fold``.
@@ -39,7 +39,7 @@ def by_case(cell: Any) -> pd.DataFrame:
     return table.join(one[known]).assign(person=one["person"] if "person" in one else table.index)
 
 
-def _ratio(above: pd.Series, below: pd.Series, table: pd.DataFrame) -> Estimate | None:
+def _ratio(above: Any, below: Any, table: Any) -> Estimate | None:
     """Estimate a share in per cent; None where the interval of what it is a share of contains 0."""
     try:
         return ratio(100 * above.to_numpy(), below.to_numpy(), table["person"].to_numpy(), table["fold"].to_numpy())
@@ -47,7 +47,7 @@ def _ratio(above: pd.Series, below: pd.Series, table: pd.DataFrame) -> Estimate 
         return None
 
 
-def _estimate(values: pd.Series, table: pd.DataFrame) -> Estimate:
+def _estimate(values: Any, table: Any) -> Estimate:
     return estimate(values.to_numpy(), table["person"].to_numpy(), table["fold"].to_numpy())
 
 

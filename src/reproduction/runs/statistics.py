@@ -113,7 +113,8 @@ def summarise(cases: pd.DataFrame) -> pd.DataFrame:
             part: Any = group
             if name in PARTIAL or (name == "ceiling_mc" and np.isnan(values).all()):
                 known = ~np.isnan(values).all(axis=1)  # a case counts with the seeds that have it
-                part, values = group[group["case"].isin(np.sort(group["case"].unique())[known])], values[known]
+                named = np.array(sorted(set(group["case"])))[known]
+                part, values = group[group["case"].isin(list(named))], values[known]
             found = (math.nan,) * 3
             if len(values):
                 try:
@@ -131,7 +132,7 @@ def paired_differences(cases: pd.DataFrame) -> pd.DataFrame:
     """Mean paired difference over cases, with 95 % interval, for each organ, a, pair of methods and score.
 
     ``ERRORS`` are the standard errors and their degrees of freedom (NaN for the folds where one was run), from which
-    :func:`estimate_of` makes the estimate again, with its tests.
+    ``estimate_of`` makes the estimate again, with its tests.
 
     The pairs are ``DIFFERENCES`` and ``OTHER_DIFFERENCES`` (:mod:`reproduction.scoring.scores`) of which both methods
     were scored: a preset may have one loss, and a run may lack ``rankseg``. With several training seeds, networks of

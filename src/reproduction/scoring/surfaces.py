@@ -48,7 +48,7 @@ def surface_distance(first: NDArray, second: NDArray, spacing_mm: ArrayLike) -> 
     # Only what holds the masks: the distances inside do not depend on the rest.
     held = [np.flatnonzero((masks[0] | masks[1]).any(tuple(k for k in range(3) if k != axis))) for axis in range(3)]
     box = tuple(slice(int(place[0]), int(place[-1]) + 1) for place in held)
-    surfaces = [mask[box] & ~np.asarray(binary_erosion(mask[box])) for mask in masks]
+    surfaces = [mask[box] & ~np.asarray(binary_erosion(mask[box]), dtype=bool) for mask in masks]
     spacing = tuple(float(h) for h in np.asarray(spacing_mm))
     far = [np.asarray(distance_transform_edt(~surface, sampling=spacing)) for surface in surfaces]
     total = far[1][surfaces[0]].sum() + far[0][surfaces[1]].sum()
