@@ -133,14 +133,9 @@ class RunConfig(BaseModel):
 
     @property
     def hash(self) -> str:
-        """First 12 digits of the SHA-256 of all fields.
-
-        A field that came later counts only where it is switched on: results from before it keep their names.
-        """
-        fields = self.to_dict()
-        for later in ("prior_bias", "fast_layers", "own_seed"):
-            if not fields[later]:
-                del fields[later]
+        """First 12 digits of the SHA-256 of all fields; one that came later counts only where it is switched on."""
+        later = ("prior_bias", "fast_layers", "own_seed")
+        fields = {name: value for name, value in self.to_dict().items() if value or name not in later}
         return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:12]
 
     @property
