@@ -21,7 +21,7 @@ from reproduction.data.cases import CaseSet
 from reproduction.report.results import stored_results
 from reproduction.runs.run import execute
 from reproduction.runs.tables import PARTS, gather, main_table, read_results, write_results
-from reproduction.scoring.rules import METHODS, OTHER_RULES, RANK_SOLVERS, rankseg_version
+from reproduction.scoring.rules import CONSTANTS, METHODS, OTHER_RULES, RANK_SOLVERS, rankseg_version
 from reproduction.text import interval
 from tiny import WAIT_S, Line, all_below, below, wait_for
 
@@ -76,7 +76,10 @@ def test_from_data_script_to_tables(smoke):
     shown = shown.drop(columns="person")  # both sides of one person are two cases
     pd.testing.assert_frame_equal(shown, made.loc[:, shown.columns], check_exact=False, atol=1e-6, rtol=0)
     without = set() if rankseg_version() else set(RANK_SOLVERS)
-    assert set(shown["method"]) == {*METHODS, *OTHER_RULES} - without and len(shown) == 4 * shown["method"].nunique()
+    assert (
+        set(shown["method"]) == {*METHODS, *OTHER_RULES, *CONSTANTS} - without
+        and len(shown) == 4 * shown["method"].nunique()
+    )
     rules = json.loads((tables / "provenance.json").read_text())["other_rules"]
     assert rules == {"runs": 2, "rankseg": [rankseg_version() or "not installed"]}
 
