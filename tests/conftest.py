@@ -14,7 +14,6 @@ for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 os.environ["MPLBACKEND"] = "Agg"
 
 import pytest
-from filelock import FileLock
 from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -66,6 +65,8 @@ def html(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     It is built once in a run of the tests, in whichever process asks first.
     """
+    from filelock import FileLock  # neither is there where the library is tested alone
+
     from reproduction.report.book import build_book
 
     run = tmp_path_factory.getbasetemp()

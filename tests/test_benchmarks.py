@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import csv
 import json
 import math
@@ -26,7 +27,7 @@ import noisyseg as ns
 import tiny
 from noisyseg.fields import covariance
 
-MODULES = ("harness", "labels", "memory", "peers", "precision", "profiles", "run", "small", "steps", "works")
+MODULES = ("harness", "labels", "lean", "memory", "peers", "precision", "profiles", "run", "small", "steps", "works")
 
 
 @pytest.fixture(scope="module")
@@ -718,6 +719,29 @@ def test_the_committed_label_maps(root):
     assert (table.less_min > -1e-4).all() and (table.gap_max < 0.01).all()
     assert set(table.data) == {"hippocampus, 2 parts", "hippocampus, nested", "head and neck", "one CT"}
     assert (table[table.method == "argmax"].less > 0.003).all()
+
+
+# ---- Lean U-Net ----
+
+
+def test_time_and_memory_of_networks_are_measured(bench, monkeypatch, capsys):
+    monkeypatch.setattr(bench.lean, "SHAPES", {"training": (48, 48, 48), "segmentation": (16, 16, 16)})
+    monkeypatch.setattr(bench.lean, "peak_mib", lambda model, kind: 7.0)
+    assert bench.lean.main(["--models", "lunet1", "--repeats", "1"]) == 0
+    rows = [ast.literal_eval(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(row["work"], row["shape"], row["calls"]) for row in rows] == [
+        ("training", "48 x 48 x 48", 1),
+        ("segmentation", "16 x 16 x 16", 1),
+    ]
+    assert all(row["fastest_ms"] > 0 and row["peak_mib"] == 7.0 and row["parameters"] < 1000 for row in rows)
+
+
+def test_the_committed_times_of_networks(root):
+    """Thirty-five times fewer parameters, but no more than 7/4 of the time, as the chapter derives."""
+    table = pd.read_csv(root / "results" / "benchmarks" / "lean.csv").set_index(["work", "model"])
+    for work in ("training", "segmentation"):
+        whole, lean = table.loc[(work, "doubling4")], table.loc[(work, "lunet4")]
+        assert whole.parameters / lean.parameters > 35 and 1 < whole.fastest_ms / lean.fastest_ms < 1.75
 
 
 # ---- the covariance of fields, as measured ---------------------------------------------------------------------------
