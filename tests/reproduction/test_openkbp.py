@@ -60,7 +60,7 @@ def files() -> dict[str, dict[str, bytes]]:
     [
         (b",data\n3,7.0\n5,9", False, "ends in the middle of a line"),
         (b"\x1f\x8b\x08broken", False, "no readable gzip file"),
-        (gzip.compress(b",data\n" + b"3,7.0\n" * 99)[:30], False, "no readable gzip file"),
+        (gzip.compress(b",data\n" + b"3,7.0\n" * 99, mtime=0)[:30], False, "no readable gzip file"),
         (b"index,value\n3,7.0\n", False, "has the columns"),
         (b"\n", False, "no readable CSV file"),
         (
