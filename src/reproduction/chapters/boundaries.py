@@ -42,7 +42,7 @@ class Displacements:
 
     @property
     def a(self) -> float:
-        """Standard deviation of a displacement, by moments: from the variance over annotators, averaged over points."""
+        """Standard deviation of a displacement, from the variance over annotators, averaged over points."""
         return math.sqrt(float(self.values.var(axis=0, ddof=1).mean()))
 
     @property

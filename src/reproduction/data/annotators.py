@@ -34,7 +34,7 @@ MARGIN = 3  # voxels of background around the union of the drawings; measures do
 
 @dataclass(frozen=True)
 class Structure:
-    """One structure as its annotators drew it; ``labels`` (R, *shape) are cropped to their union with a margin.
+    """One structure as its annotators drew it; ``labels``, of shape ``(R, *shape)``, are cropped to their union.
 
     ``case`` is the patient or image, ``group`` what is compared: kidney, tumor, cyst, or cells of one set. `spacing` is
     in millimetres for CT and 1 for pixels. `left_out` are annotators who have a file without a single voxel.
