@@ -52,7 +52,7 @@ class ModelTables:
 
 
 def gather_models(preset: Preset, runs: str | os.PathLike[str]) -> ModelTables:
-    """Collect the finished runs of a preset, model by model; the parameters are those of ``reproduction.runs.tables.gather``.
+    """Collect the finished runs of a preset, model by model; parameters as in ``reproduction.runs.tables.gather``.
 
     Raises
     ------
