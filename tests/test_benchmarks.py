@@ -288,7 +288,7 @@ def test_the_table_has_every_bar_of_its_works(bench, monkeypatch):
     bars: dict[tuple[str, int, str], set] = {}
     monkeypatch.setattr(bench.works, "training", lambda: bench.harness.Task("training step", 32, {}, []))
     monkeypatch.setattr(
-        bench.steps, "pairs", lambda side: (torch.zeros(2, 1, 32, 32, 32), torch.zeros(2, 1, 32, 32, 32))
+        bench.steps, "pairs", lambda side: (torch.zeros(2, 1, 16, 16, 16), torch.zeros(2, 1, 16, 16, 16))
     )
     for name, make in bench.works.tasks([64, 128, 256]):
         task = make()

@@ -41,8 +41,8 @@ def snakemake(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     monkeypatch.setattr(grid, "_run_snakemake", run)
     monkeypatch.setattr(grid, "prepare_data", lambda preset, data, source, report: seen.update(source=source))
     monkeypatch.setattr("reproduction.runs.plan.time_step", lambda *_: Step(1.0, "float32", "cpu"))
-    monkeypatch.setattr("reproduction.runs.tables.gather", lambda preset, home: home)
-    monkeypatch.setattr("reproduction.runs.tables.write_results", lambda results, out: seen.update(tables=out))
+    write = "reproduction.runs.model_tables.write_tables"
+    monkeypatch.setattr(write, lambda preset, home, out: seen.update(tables=out))
     return seen
 
 

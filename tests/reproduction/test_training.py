@@ -480,3 +480,9 @@ def test_an_axis_of_two_voxels_is_refused_in_bfloat16():
         Trainer(config(features=[2, 4, 8], precision="bfloat16"), images, labels, CPU)
     Trainer(config(features=[2, 4, 8]), images, labels, CPU)
     Trainer(config(features=[2, 4], precision="bfloat16"), images, labels, CPU)
+
+
+def test_an_epoch_after_the_last_has_the_loss_of_the_run():
+    """Steps are timed beyond the end of a plan; a run that ends with no other loss goes on with its own."""
+    records = trained(config(epochs=1), 2).history
+    assert [record["epoch"] for record in records] == [0, 1]

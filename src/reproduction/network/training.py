@@ -204,7 +204,7 @@ class Trainer:
             torch.manual_seed(int(rng.integers(2**63)))
         self.model.train()
         lr = self.optimiser.param_groups[0]["lr"]
-        last = self.epoch >= config.epochs - config.finish_epochs
+        last = config.finish_epochs > 0 and self.epoch >= config.epochs - config.finish_epochs
         name = config.finish_loss if last else config.loss
         losses, scores = [], []
         with self._scoring():

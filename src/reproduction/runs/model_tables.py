@@ -52,7 +52,7 @@ class ModelTables:
 
 
 def gather_models(preset: Preset, runs: str | os.PathLike[str]) -> ModelTables:
-    """Collect the finished runs of a preset, model by model; the parameters are those of :func:`gather`.
+    """Collect the finished runs of a preset, model by model; parameters as in ``reproduction.runs.tables.gather``.
 
     Raises
     ------
@@ -117,7 +117,7 @@ def write_models(tables: ModelTables, folder: str | os.PathLike[str]) -> Path:
 
 
 def read_models(folder: str | os.PathLike[str]) -> ModelTables:
-    """Read what :func:`write_models` has written.
+    """Read what ``write_models`` has written.
 
     Raises
     ------
