@@ -35,9 +35,9 @@ def readme_text(text: str, results: Results) -> str:
         by = f"networks that did not see it (mean over {seeds} training seeds)"
     caption = (
         f"Mean Dice against the noisy label over {cases} cases, each scored by the {by}, and the ceiling: the highest "
-        f"mean that any method can reach, up to a small covariance term. CONST(0) and CONST(*) never see the image: one "
-        f"shape for all, the mean training label at 1/2 and at its Dice threshold. Preset `{PRESET}`, 95 % intervals over "
-        f"persons and folds, from [results/{PRESET}](results/{PRESET}/provenance.json) "
+        f"mean that any method can reach, up to a small covariance term. CONST(0) and CONST(*) never see the image: "
+        f"one shape for all, the mean training label at 1/2 and at its Dice threshold. Preset `{PRESET}`, 95 % intervals "
+        f"over persons and folds, from [results/{PRESET}](results/{PRESET}/provenance.json) "
         f"(commit {short_commits(commit)})."
     )
     caption = " ".join([caption, *empty_trainings(results.cases)])
