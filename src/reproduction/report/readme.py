@@ -36,8 +36,8 @@ def readme_text(text: str, results: Results) -> str:
     caption = (
         f"Mean Dice against the noisy label over {cases} cases, each scored by the {by}, and the ceiling: the highest "
         f"mean that any method can reach, up to a small covariance term. CONST(0) and CONST(*) never see the image: "
-        f"one shape for all, the mean training label at 1/2 and at its Dice threshold. Preset `{PRESET}`, 95 % intervals "
-        f"over persons and folds, from [results/{PRESET}](results/{PRESET}/provenance.json) "
+        f"one shape for all, the mean training label at 1/2 and at its Dice threshold. Preset `{PRESET}`, 95 % "
+        f"intervals over persons and folds, from [results/{PRESET}](results/{PRESET}/provenance.json) "
         f"(commit {short_commits(commit)})."
     )
     caption = " ".join([caption, *empty_trainings(results.cases)])
