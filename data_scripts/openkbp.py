@@ -11,12 +11,12 @@ again. Everything it does is in reproduction.data.openkbp.
 """
 
 import argparse
-import sys
 
 from reproduction.data.openkbp.patches import SETS, make_openkbp
+from reproduction.data.scripts import run_script
 
 
-def main() -> int:
+def main() -> None:
     """Parse the command line and make the data set, or the figure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
@@ -27,25 +27,17 @@ def main() -> int:
     add("--figure", metavar="FILE", help="draw one case of each organ into this file")
     arguments = parser.parse_args()
     out = arguments.out or f"data/{arguments.set}"
-    try:
-        made = make_openkbp(out, arguments.source, arguments.set, workers=arguments.workers)
-        if arguments.figure:
-            from reproduction.figures.views import plot_cases
+    made = make_openkbp(out, arguments.source, arguments.set, workers=arguments.workers)
+    if arguments.figure:
+        from reproduction.figures.views import plot_cases
 
-            cases = {organ: made.load(organ, list(made.entries(organ))[:1])[0] for organ in made.manifest["organs"]}
-            plot_cases(cases).savefig(arguments.figure)
-    except KeyboardInterrupt:
-        print("openkbp.py: stopped; the same command goes on from here", file=sys.stderr)
-        return 130
-    except (ValueError, OSError) as error:
-        print(f"openkbp.py: {' '.join(str(error).split())}", file=sys.stderr)
-        return 1
+        cases = {organ: made.load(organ, list(made.entries(organ))[:1])[0] for organ in made.manifest["organs"]}
+        plot_cases(cases).savefig(arguments.figure)
     numbers = ", ".join(f"{len(made.entries(organ))} {organ}" for organ in made.manifest["organs"])
     print(f"{made.folder}: {numbers}, SHA-256 {made.digest[:12]}")
     for organ, reasons in made.manifest["source"]["left_out"].items():
         print(f"left out, {organ}: {len(reasons)} patients; the reasons are in {made.folder}/manifest.json")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_script(main)

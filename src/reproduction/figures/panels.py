@@ -14,7 +14,7 @@ from reproduction.figures.drawing import BLUE, GREEN, GREY, ORANGE, PINK, YELLOW
 MINUS = "\N{MINUS SIGN}"
 #: Marker and colour. The methods themselves are defined in ``reproduction.scoring``, as are the pairs of differences.
 METHOD_LOOKS = {"CE(0)": ("o", BLUE), "SD(0)": ("s", ORANGE), "CE(*)": ("^", GREEN)}
-CONSTANT_LOOKS = {"CONST(0)": ("_", GREY), "CONST(*)": ("x", GREY)}
+CONSTANT_LOOKS = {"CONST(0)": ("v", "0.65"), "CONST(*)": ("x", GREY)}
 LOSSES = {"ce": ("cross-entropy", BLUE), "sd": ("soft-Dice", ORANGE)}
 DIFFERENCE_LOOKS = {"CE(*)-CE(0)": ("^", GREEN), "SD(0)-CE(0)": ("s", ORANGE), "CE(*)-SD(0)": ("D", PINK)}
 OTHER_LOOKS = {

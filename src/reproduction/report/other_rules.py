@@ -99,7 +99,7 @@ def per_image(differences: pd.DataFrame) -> str:
         return ""
     counts, settings = tally(differences, "CE(*)-CE(fold)"), f"{len(table)} noisy setting{'s' * (len(table) > 1)}"
     return (
-        "Is it worth while to compute the threshold image by image? One threshold for all images, chosen on the "
+        "Is it worthwhile to compute the threshold image by image? One threshold for all images, chosen on the "
         f"training folds, was compared with it in {settings}: CE(*) is better in {counts['better']}, worse in "
         f"{counts['worse']}, and the mean differences go from {short(table['mean'].min(), 4, '+')} to "
         f"{short(table['mean'].max(), 4, '+')}."

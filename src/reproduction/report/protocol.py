@@ -273,7 +273,8 @@ ITEMS = (
         ADAM,
         _schedule,
         _text_is(ADAM, _schedule),
-        "a larger rate that falls to 0 suits fewer steps; chosen by the training loss, one rate for both losses",
+        "a larger rate that falls to 0 suits fewer steps; tuned, one for both losses (the comments of the presets say "
+        "how, where it was recorded)",
     ),
     Item(
         "weight of l2",

@@ -28,15 +28,16 @@ def readme_text(text: str, results: Results) -> str:
     """
     cases = results.cases["case"].nunique()
     commit = results.provenance["commit"]
-    alt = "Mean test Dice against the noise strength for CE(0), SD(0) and CE(*), with 95 % intervals and the ceiling"
+    alt = "Mean test Dice against the noise strength: CE(0), SD(0), CE(*), constant shapes, and the ceiling"
     seeds = len(seeds_of(results.cases))
     by = "network that did not see it"
     if seeds > 1:
         by = f"networks that did not see it (mean over {seeds} training seeds)"
     caption = (
         f"Mean Dice against the noisy label over {cases} cases, each scored by the {by}, and the ceiling: the highest "
-        f"mean that any method can reach, up to a small covariance term; preset `{PRESET}`, 95 % intervals over "
-        f"persons and folds, from [results/{PRESET}](results/{PRESET}/provenance.json) "
+        f"mean that any method can reach, up to a small covariance term. CONST(0) and CONST(*) never see the image: "
+        f"one shape for all, the mean training label at 1/2 and at its Dice threshold. Preset `{PRESET}`, 95 % "
+        f"intervals over persons and folds, from [results/{PRESET}](results/{PRESET}/provenance.json) "
         f"(commit {short_commits(commit)})."
     )
     caption = " ".join([caption, *empty_trainings(results.cases)])

@@ -51,6 +51,12 @@ def _estimate(values: Any, table: Any) -> Estimate:
     return estimate(values.to_numpy(), table["person"].to_numpy(), table["fold"].to_numpy())
 
 
+def _cost_of_half(table: Any) -> Any:
+    """Give, case by case, what a perfect network loses at 1/2; None where that was not scored."""
+    known = "ceiling_half" in table and table["ceiling_half"].notna().all()
+    return table["ceiling"] - table["ceiling_half"] if known else None
+
+
 def _shown(found: Estimate | None, digits: int) -> str:
     return ABSENT if found is None else interval(found.mean, *found.interval, digits)
 
@@ -85,10 +91,8 @@ def gain_rows(cases: pd.DataFrame) -> list[list[str]]:
             continue
         gain = table["CE(*)"] - table["CE(0)"]
         soft = _ratio(gain, table["SD(0)"] - table["CE(0)"], table) if "SD(0)" in table else None
-        cost, share = None, None
-        if "ceiling_half" in table and table["ceiling_half"].notna().all():
-            lost = table["ceiling"] - table["ceiling_half"]
-            cost, share = _estimate(lost, table), _ratio(lost, gain, table)
+        lost = _cost_of_half(table)
+        cost, share = (None, None) if lost is None else (_estimate(lost, table), _ratio(lost, gain, table))
         texts = [_shown(_estimate(gain, table), 3), _shown(soft, 0), _shown(cost, 4), _shown(share, 0)]
         rows.append([organ, short(a, 2), *texts])
     return rows
@@ -99,10 +103,10 @@ def gains_beyond(cases: pd.DataFrame) -> str:
     named = []
     for organ, a, cell in cells(cases):
         table = by_case(cell)
-        if not {"CE(0)", "CE(*)", "ceiling_half"} <= set(table) or table["ceiling_half"].isna().any():
+        lost = _cost_of_half(table)
+        if lost is None or not {"CE(0)", "CE(*)"} <= set(table):
             continue
-        more = table["CE(*)"] - table["CE(0)"] - (table["ceiling"] - table["ceiling_half"])
-        if _estimate(more, table).interval[0] > 0:
+        if _estimate(table["CE(*)"] - table["CE(0)"] - lost, table).interval[0] > 0:
             named.append(f"{organ} at a = {short(a, 2)}")
     if not named:
         return ""
