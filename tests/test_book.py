@@ -35,6 +35,7 @@ THEORY = [
         "losses_and_metrics",
         "optimal_segmentations",
         "volume",
+        "classes",
         "soft_dice",
         "calibration",
         "gaussian_fields",
@@ -46,7 +47,10 @@ THEORY = [
 ]
 NOTEBOOKS = {
     *THEORY,
-    *(f"notebooks/{name}" for name in ("annotators", "speed", "experiment", "volume_bias", "deviations", "cost")),
+    *(
+        f"notebooks/{name}"
+        for name in ("annotators", "speed", "experiment", "volume_bias", "deviations", "lean_unet", "cost", "lidc")
+    ),
 }
 YOUR_RUN = "notebooks/your_run"  # has no picture until there is a run
 PROSE = ("index", "files", "when_not", "data", "reproduce", "statements", "api", "api_experiment", "references")

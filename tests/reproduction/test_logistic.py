@@ -8,7 +8,7 @@ import torch
 from scipy.special import expit
 
 from noisyseg import soft_dice
-from reproduction.chapters.logistic import features, fit, loss_and_gradient
+from reproduction.chapters.logistic import features, fit, loss_and_gradient, train_on_phantoms
 from reproduction.network.losses import cross_entropy_loss, soft_dice_loss
 
 
@@ -80,3 +80,12 @@ def test_features_know_the_place_and_not_the_scale():
     assert x.shape == (120, 13) and (x[:, 0] == 1).all()
     assert x[:, 1:4].min() == -1 and x[:, 1:4].max() == 1
     assert features(100 * image - 7) == pytest.approx(x)
+
+
+def test_training_on_phantoms_uses_the_first_half_and_balances_its_volume():
+    ce, sd, labels, marginals = train_on_phantoms("kidney", 0.02, cases=4)
+    assert ce.shape == sd.shape == labels.shape == marginals.shape == (4, 24**3)
+    assert ce[:2].sum() == pytest.approx(labels[:2].sum(), rel=1e-4)
+    assert abs(ce[2:].sum() / labels[2:].sum() - 1) > 1e-3, "the other half is new"
+    again = train_on_phantoms("kidney", 0.02, cases=4)
+    assert (again[0] == ce).all() and (again[2] == labels).all()

@@ -20,7 +20,7 @@ from noisyseg import (
 from noisyseg.linear_fractional import linear_fractional_optimum
 from noisyseg.optimal import regret
 from reproduction.chapters.random_marginals import every_mask
-from reproduction.chapters.soft_dice import descend, layers
+from reproduction.chapters.soft_dice import descend, layers, regret_against_labels
 
 EIGHTHS = st.integers(0, 8).map(lambda k: k / 8)
 PAIRS = (
@@ -230,6 +230,7 @@ def test_the_risk_of_single_labels(seed):
     chosen = MASKS[risks.argmin()]
     spread = labels.mean(axis=1).std() / m.mean()
     assert regret(chosen, m) <= spread + 1e-12
+    assert regret_against_labels(labels) == pytest.approx((regret(chosen, m), spread), abs=1e-12)
     for c in (chosen, rng.random(6)):
         assert 1 - expected_dice(c, labels) == pytest.approx(soft_dice(c, m) + dice_covariance(c, labels), abs=1e-13)
         pooled = 1 - 2 * (c * labels).sum() / (4 * c.sum() + labels.sum())

@@ -12,6 +12,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from noisyseg import dice
+from noisyseg.optimal import regret
+from reproduction.chapters.random_marginals import every_mask
+
 Floats = NDArray[np.float64]
 
 
@@ -111,3 +115,31 @@ def descend(
         loss, dice = 1 - 2 * float(share @ (c * m)) / (soft + v), 2 * float(share @ (mask * m)) / (ones + v)
         rows.append({"time": time, "loss": loss, "volume": soft, "mask_volume": ones, "mask_dice": dice})
     return pd.DataFrame(rows), 1 / (1 + np.exp(-f))
+
+
+def regret_against_labels(labels: NDArray) -> tuple[float, float]:
+    """Compute what a mask that is best for single labels loses for their marginal, and the bound sd / v on it.
+
+    Of all masks, the one with the largest mean Dice over the labels is taken; the empty mask and an empty label have
+    Dice 1. Book: ``prop-population``, item 3.
+
+    Parameters
+    ----------
+    labels : array (R, n) of 0 and 1
+        Equally probable labels of one image, not all empty; the 2^n masks are tried one by one.
+
+    Returns
+    -------
+    lost, bound
+        Dice of the marginal, and standard deviation of the labels' volumes over their mean.
+
+    Examples
+    --------
+    >>> tuple(round(x, 3) for x in regret_against_labels(np.array([[1, 0, 0], [1, 1, 1], [1, 1, 0]])))
+    (0.0, 0.408)
+    """
+    masks = every_mask(labels.shape[1])
+    scores = dice(*np.broadcast_arrays(masks[:, None], labels.astype(bool)), axis=-1)
+    best = masks[scores.mean(axis=1).argmax()]
+    volumes = labels.mean(axis=1)
+    return float(regret(best, labels.mean(axis=0))), float(volumes.std() / volumes.mean())
