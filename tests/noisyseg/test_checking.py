@@ -143,8 +143,15 @@ def test_presence_is_decided_first(tmp_path, capsys):
     first, second, _ = csv.DictReader(report.read_text().splitlines())
     assert (first["threshold"], first["promised"]) == ("inf", "0.45") and "absent" in first["warnings"]
     assert float(second["promised"]) == 2 * float(second["threshold"])
-    assert run(*words, "--absent", 0.45, "--overwrite", "--figure") == 0
+    assert run(*words, "--absent", 0.45, "--overwrite") == 0
     assert not np.asanyarray(nib.load(tmp_path / "out" / "b.nii").dataobj).any()
+
+
+def test_the_picture_of_an_absent_structure(tmp_path):
+    pytest.importorskip("matplotlib")
+    save(tmp_path / "a.nii", MARGINALS[0] / 2)
+    assert run("threshold", tmp_path / "a.nii", "--out", tmp_path / "out", "--absent", 0.45, "--figure") == 0
+    assert (tmp_path / "out" / "a.png").read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize(
