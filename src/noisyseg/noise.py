@@ -177,8 +177,8 @@ class GaussianDeformation:
     def marginal(self, label: Array) -> Array:
         r"""Compute the marginal E[L], the expected noisy label, exactly on voxels (Theorem 1).
 
-        .. math:: m_i = \sum_j l_j \prod_k \left[\Phi\left(\frac{j_k - i_k + 1/2}{s_k}\right)
-            - \Phi\left(\frac{j_k - i_k - 1/2}{s_k}\right)\right],\qquad s_k = a_k N_k
+        .. math:: m_i = \sum_j l_j \prod_k \left[\Phi\left(\frac{j_k - i_k + 1/2}{\sigma_k}\right)
+            - \Phi\left(\frac{j_k - i_k - 1/2}{\sigma_k}\right)\right],\qquad \sigma_k = a_k N_k
 
         with :math:`\Phi` the normal distribution function and the label 0 outside the image. It does not depend on `b`.
         Book: ``thm-marginal`` and ``prop-voxels``.
@@ -195,7 +195,8 @@ class GaussianDeformation:
         constant on voxels, and so tends to that of a label that is none as the voxels shrink (``prop-continuum``). A
         Gaussian that is sampled at the voxel centres instead is narrower, by a variance of 1/12 voxel squared, which
         matters where a standard deviation is about a voxel (``prop-sampled-gaussian``). The best Dice and Accuracy do
-        not rise with `a` as long as nothing leaves the image (``prop-monotone``).
+        not rise with `a` as long as nothing leaves the image (``prop-monotone``). In the continuum no value is taken on
+        a set of positive volume, so the best masks are unique (``prop-unique``).
 
         One-dimensional weights below 1e-17 are left out, so places that far from the label get 0. A sum that rounding
         puts above 1 (by some 1e-16) is set to 1.
@@ -246,7 +247,8 @@ class GaussianDeformation:
         r"""Compute the volume that the noise moves out of the image, in voxels (Theorem 2).
 
         .. math:: \xi = \sum_j l_j \left(1 - \prod_k (1 - e_k(j_k))\right),\qquad
-            e_k(j) = \Phi\left(-\frac{j + 1/2}{s_k}\right) + \Phi\left(-\frac{N_k - j - 1/2}{s_k}\right)
+            e_k(j) = \Phi\left(-\frac{j + 1/2}{\sigma_k}\right)
+            + \Phi\left(-\frac{N_k - j - 1/2}{\sigma_k}\right)
 
         so that the expected volume of a sample is ``label.sum() - volume_loss(label)``. Every voxel of the label counts
         with the probability that a displacement leads from its centre out of the image. Book: ``thm-volume-loss`` and

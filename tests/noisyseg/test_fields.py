@@ -292,6 +292,15 @@ def test_covariance_of_a_field_filtered_with_zeros():
 
 
 @pytest.mark.statement("prop-padding")
+@pytest.mark.parametrize("b", [B, 0.3, 0.5])
+def test_periodic_noise_adds_up_the_kernel_over_its_periods(b):
+    made, w = filter_matrix(64, b, "wrap"), centres(64)
+    wanted = sum(np.exp(-((w[:, None] - w + k) ** 2) / (2 * b**2)) for k in range(-9, 10))
+    np.testing.assert_allclose(made @ made.T, wanted, atol=2e-3)
+    assert (np.diag(made @ made.T) > 1.1).all() == (b == 0.5)  # sum of exp(-k^2 / 2 b^2): 1.27, but 1.008 at .3
+
+
+@pytest.mark.statement("prop-padding")
 def test_padding_with_the_nearest_voxel_grows_with_the_resolution():
     rms = []
     for size in (64, 256, 1024):

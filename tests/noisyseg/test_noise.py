@@ -9,7 +9,7 @@ from kinds import KINDS, both, needs_torch, torch
 from scipy.ndimage import gaussian_filter, gaussian_filter1d
 from scipy.special import ive, ndtr
 
-from noisyseg import GaussianDeformation, gaussian_field
+from noisyseg import GaussianDeformation, dice_threshold, gaussian_field
 from noisyseg._core import voxels
 from noisyseg.fields import kronecker_factor
 
@@ -479,6 +479,40 @@ def test_marginal_changes_slowly(case):
         assert steps.max(initial=0) <= 1 / (ak * n * math.sqrt(2 * math.pi)) + 1e-14
     steep = GaussianDeformation(0.1).marginal(np.arange(100) >= 50)  # the bound is sharp for weak slopes
     assert np.diff(steep).max() == pytest.approx(1 / (10 * math.sqrt(2 * math.pi)), rel=1e-2)
+
+
+@pytest.mark.statement("prop-unique")
+def test_no_value_is_taken_on_more_than_single_points_of_a_line():
+    """A normal density smooths away sign changes, so a line meets a value at most twice for every run of the label."""
+    rng = np.random.default_rng(6)
+    parts, runs_of = 200, lambda line: int((np.diff(line, prepend=0) == 1).sum())
+    levels = (0.5, *rng.uniform(0.02, 0.98, size=5))
+    for _ in range(20):
+        label = (rng.random((9, 4)) < 0.5).astype(np.uint8)
+        label[0, 0] = 1
+        m = GaussianDeformation((rng.uniform(0.05, 0.12), 0)).marginal(np.repeat(label, parts, axis=0))
+        for u in (*levels, dice_threshold(m)):
+            for line, of in zip(m.T, label.T, strict=True):
+                assert np.sum(abs(line - u) < 1e-9) <= 2 * runs_of(of)
+                assert np.sum(np.diff(line >= u)) <= 2 * runs_of(of)
+    tie = (label + np.roll(label, 1, axis=0)) / 2  # two outlines without noise: 1/2 has a volume
+    assert np.sum(np.repeat(tie, parts, axis=0) == 0.5) >= parts
+
+
+@pytest.mark.statement("prop-unique")
+def test_both_optima_are_unique_in_the_continuum_and_on_voxels_but_for_single_strengths():
+    label = np.zeros((9, 9), dtype=bool)
+    label[2:4, 2:7] = label[5, 5] = True
+    widths = (1e-2, 1e-3, 1e-4)
+    m = GaussianDeformation(0.08).marginal(np.kron(label, np.ones((80, 80), bool)))
+    for u in (0.5, dice_threshold(m)):
+        shares = [np.mean(abs(m - u) < width) for width in widths]
+        assert shares[0] < 0.02 and shares[1] < shares[0] / 5 and shares[2] < shares[1] / 5
+    one = np.zeros(401, dtype=bool)
+    one[200] = True
+    sigma = 0.5 / 0.6744897501960817  # 1 / (2 Phi^-1(3/4)): a tie for Accuracy
+    assert GaussianDeformation(sigma / 401).marginal(one)[200] == pytest.approx(0.5, abs=1e-12)
+    assert set(np.unique(GaussianDeformation(0).marginal(label))) == {0.0, 1.0}  # and t = 1/2: no tie
 
 
 @pytest.mark.statement("prop-continuum", "prop-voxels")
