@@ -25,8 +25,8 @@ def dice_threshold(m: Array, *, axis: Any = None, where: Any = None) -> Scores:
     ``m >= t`` attains the supremum, for Dice and for soft-Dice (equations 12 and 16). With a network, `m` is its own
     output c, and ``c >= t`` is the method CE(*). t is in (0, 1/2], exact up to a few roundings of float64 whatever the
     dtype; it is 1/2 for a label, and for an all-zero marginal too, whose empty mask has Dice 1. Book: ``thm-dice``,
-    ``def-methods``; ``prop-monotone`` says how t changes with the noise, ``prop-score-volume`` how large the masks are,
-    and ``prop-batch`` what one threshold for several images does.
+    ``def-methods``; ``prop-monotone`` says how t changes with the noise, ``prop-convex-order`` with the spread of m,
+    ``prop-score-volume`` how large the masks are, and ``prop-batch`` what one threshold for several images does.
 
     The map ``u -> D_m(1{m >= u}) / 2`` is Newton's method on a convex decreasing function with root t (Dinkelbach's
     algorithm), so it rises to t in a few steps without sorting, ``prop-newton``. For a large image a sample of the

@@ -15,7 +15,7 @@ from hypothesis.extra import numpy as hnp
 import noisyseg as ns
 from noisyseg.optimal import regret
 from reproduction.data.phantoms.scenes import figure1_shapes
-from reproduction.data.shapes import low_noise_dice, measure, optimal_shapes, threshold_grid_error
+from reproduction.data.shapes import dice_floor, low_noise_dice, measure, optimal_shapes, threshold_grid_error
 from reproduction.scoring.scores import ceiling
 
 
@@ -145,6 +145,7 @@ def test_tensors_and_dtypes_give_the_same():
         assert measure(other) == expected
         assert optimal_shapes(other, noise) == optimal_shapes(mask, noise)
         assert threshold_grid_error(other, noise) == threshold_grid_error(mask, noise)
+        assert dice_floor(other, noise) == dice_floor(mask, noise)
 
 
 @pytest.mark.parametrize(
@@ -158,6 +159,7 @@ def test_tensors_and_dtypes_give_the_same():
         (lambda: measure(np.ones((2, 2)), (1, 1, 1)), "spacing: expected one number or one for each of the 2 axes"),
         (lambda: optimal_shapes(np.zeros((2, 2)), ns.GaussianDeformation(0.1)), "label .*expected some foreground"),
         (lambda: threshold_grid_error(np.zeros(3), ns.GaussianDeformation(0.1)), "label .*expected some foreground"),
+        (lambda: dice_floor(np.zeros(3), ns.GaussianDeformation(0.1)), "label .*expected some foreground"),
         (lambda: low_noise_dice(0, 1, 0.1), "volume: expected finite positive"),
         (lambda: low_noise_dice(1, -1, 0.1), "surface: expected finite non-negative"),
         (lambda: low_noise_dice(1, 1, math.nan), "a: expected finite non-negative"),
@@ -205,6 +207,30 @@ def test_threshold_and_accuracy_do_not_rise_with_noise(label, sigma, factor):
     assert ns.dice_threshold(first) <= 0.5
     gain = [np.maximum(m - 0.5, 0).sum() / label.sum() for m in (first, second)]  # sup A = 1 - v + 2 v gain
     assert gain[1] <= gain[0] + slack
+
+
+@pytest.mark.statement("prop-convex-order")
+@given(st.integers(0, 2**32 - 1), st.integers(1, 6))
+@settings(max_examples=100)
+def test_means_of_probabilities_have_lower_best_scores(seed, swaps):
+    rng = np.random.default_rng(seed)
+    m = rng.random(30) ** rng.uniform(0.3, 4)
+    kernel = np.mean([rng.permutation(np.eye(30)) for _ in range(swaps)], axis=0)  # rows and columns sum to 1
+    parts = rng.integers(0, 5, size=30)
+    for less in (kernel @ m, np.array([m[parts == part].mean() for part in parts])):
+        assert all(np.maximum(less - u, 0).sum() <= np.maximum(m - u, 0).sum() + 1e-12 for u in np.unique([*m, *less]))
+        assert ns.dice_threshold(less) <= ns.dice_threshold(m) + 1e-12
+        for beta in (0.2, 1.0, 3.0):
+            assert ns.f_beta_threshold(less, beta) <= ns.f_beta_threshold(m, beta) + 1e-12
+
+
+@pytest.mark.statement("prop-convex-order")
+def test_without_the_order_some_f_beta_is_higher():
+    first, second = np.array([0.7, 0.15, 0.15]), np.array([0.6, 0.4, 0.0])  # neither is a mean of the other
+    signs = {beta: ns.f_beta_threshold(first, beta) - ns.f_beta_threshold(second, beta) for beta in (0.3, 3.0)}
+    h = {u: [np.maximum(m - u, 0).sum() for m in (first, second)] for u in (0.65, 0.2)}
+    assert h[0.65][0] > h[0.65][1] and h[0.2][0] < h[0.2][1]
+    assert signs[0.3] > 0 > signs[3.0]
 
 
 @pytest.mark.statement("prop-monotone")
@@ -340,6 +366,32 @@ def test_weak_noise_moves_the_masks_as_derived(outer, inner, pieces):
         assert 1 - ns.dice(s_a, s_d) == pytest.approx(math.pi / 2 * (1 - best) ** 2, rel=0.25, abs=2e-4)
         assert regret(s_a, m) == pytest.approx(math.pi / 4 * (1 - best) ** 3, rel=0.25, abs=1e-5)
     assert 4.5 < remainder[1] / remainder[0] or remainder[1] < 3e-4  # of third order, not of second
+
+
+@pytest.mark.statement("prop-floor")
+@given(small.filter(np.any), st.lists(st.floats(0.0, 1.5), min_size=3, max_size=3))
+@settings(max_examples=150)
+def test_floor_holds_for_every_label_and_strength_at_the_border_too(label, strengths):
+    noise = ns.GaussianDeformation(strengths[: label.ndim])
+    m = noise.marginal(label)
+    clean = ns.dice(label, m)
+    assert dice_floor(label, noise) <= clean + 1e-12
+    assert clean <= 2 * ns.dice_threshold(m) + 1e-12
+
+
+@pytest.mark.statement("prop-floor")
+def test_floor_is_sharp_for_weak_noise_and_holds_for_a_disc_of_any_noise():
+    wide = np.zeros(4001, dtype=bool)
+    wide[1000:3000] = True
+    for sigma in (2.0, 5.0, 20.0):  # two faces, 2,000 voxels: the loss is the bound
+        noise = ns.GaussianDeformation(sigma / 4001)
+        assert 1 - ns.dice(wide, noise.marginal(wide)) == pytest.approx(1 - dice_floor(wide, noise), rel=0.03)
+    disc = ball(2, 60, 601)
+    for sigma in (2.0, 10.0, 30.0, 60.0):
+        m = ns.GaussianDeformation(sigma / 601).marginal(disc)
+        bound = low_noise_dice(math.pi * 60**2, 2 * math.pi * 60, sigma)
+        assert bound <= 2 * ns.dice_threshold(m) + 0.002  # of counting pixels
+        assert dice_floor(disc, ns.GaussianDeformation(sigma / 601)) < bound  # the faces of a disc are 4/pi too many
 
 
 @pytest.mark.statement("prop-ceiling")
