@@ -53,7 +53,10 @@ NOTEBOOKS = {
     ),
 }
 YOUR_RUN = "notebooks/your_run"  # has no picture until there is a run
-PROSE = ("index", "files", "when_not", "data", "reproduce", "statements", "api", "api_experiment", "references")
+PROSE = (
+    *("index", "files", "when_not", "data", "reproduce", "statements", "concordance"),
+    *("api", "api_experiment", "references"),
+)
 PAGES = {*NOTEBOOKS, YOUR_RUN, *(f"book/{name}" for name in PROSE)}
 # What Sphinx adds by itself: the index, the search, the front door, the sources that [source] leads to.
 EXTRAS = re.compile(r"^(genindex|search|index|prf-prf|py-modindex|_modules/.*)$")
@@ -217,6 +220,17 @@ def test_every_statement_is_listed_with_its_functions_and_tests(pages):
         assert check.anchor in page.ids and f"#{check.anchor}" in page.links, check.name
         first = check.source.splitlines()[0]
         assert re.sub(r"\s+", " ", first) in plain(page)
+
+
+def test_the_concordance_leads_to_every_place_and_function(pages):
+    """Every reference of the page's source has become a link, in a row of its own."""
+    source = (ROOT / "book" / "concordance.md").read_text(encoding="utf-8")
+    rows = [line for line in source.splitlines() if line.startswith("| ") and not line.startswith("| item")]
+    built = re.findall(r"<tr class=.*?</tr>", pages["book/concordance"].text, re.S)
+    built = [row for row in built if "<td" in row]
+    assert len(built) == len(rows) > 30
+    for row, made in zip(rows, built, strict=True):
+        assert made.count("<a ") == len(re.findall(r"\{(?:prf:ref|ref|eq|py:\w+)\}`", row)), row
 
 
 def test_definitions_are_those_of_the_paper(pages):
