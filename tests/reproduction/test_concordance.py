@@ -7,8 +7,10 @@ import pydoc
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from noisyseg import soft_dice
 from reproduction.paths import project_root
 from reproduction.report.statements import FUNCTION, pages
 
@@ -89,3 +91,11 @@ def test_misprints_and_corrections_are_on_the_page_of_errata(table):
 @pytest.mark.parametrize(("words", "found"), [("6, 7", {6, 7}), ("3 to 5", {3, 4, 5}), ("22", {22})])
 def test_ranges_of_numbers(words, found):
     assert numbers(words) == found
+
+
+def test_soft_dice_is_not_quasi_convex_in_the_logits():
+    ends = [np.array([12.0, -14.0]), np.array([-14.0, 12.0])]
+    scores = [soft_dice(1 / (1 + np.exp(-f)), np.ones(2)) for f in (*ends, sum(ends) / 2)]
+    q = 1 / (1 + np.e)
+    assert scores[:2] == pytest.approx([1 / 3, 1 / 3], abs=1e-5)
+    assert scores[2] == pytest.approx(1 - 2 * q / (1 + q)) and scores[2] > max(scores[:2])
