@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from noisyseg import GaussianDeformation, accuracy, dice_threshold, optimal_accuracy
-from reproduction.chapters.plane_shapes import SHAPES, single_shapes, sweep
+from reproduction.chapters.plane_shapes import SHAPES, falls, one_by_one, single_shapes, sweep, whole_picture
 from reproduction.data.phantoms.scenes import figure1_shapes
 from reproduction.data.shapes import measure
 
@@ -33,3 +33,19 @@ def test_a_square_over_the_noise():
 def test_what_leaves_the_frame_is_refused():
     with pytest.raises(ValueError, match=r"strengths: at a = 0\.4 a share .* leaves the frame"):
         sweep(np.ones((20, 20), dtype=np.uint8), [0.01, 0.4])
+
+
+def test_what_never_rises_and_what_becomes_of_single_shapes():
+    assert falls([3, 2, 2]) and not falls([3, 2, 2.5]) and falls([1])
+    size, strengths = 100, [0.01, 0.04, 0.07, 0.1]
+    alone = {name: one for name, one in single_shapes(size).items() if name in ("star", "ring")}
+    single = {name: (measure(one, 1 / size), sweep(one, strengths)) for name, one in alone.items()}
+    found = one_by_one(single)
+    assert found["dice: a single piece without a hole, Q > .95, at the end"] == 2
+    assert found["accuracy: empty at the end"] == 2
+    assert found["accuracy: keeps its holes until it vanishes"] == "ring"
+    label, table = single["ring"]
+    said = whole_picture(label, table)
+    assert said["dice: never more holes"] and said["accuracy: never more perimeter"]
+    table = table.assign(dice_holes=[0, 1, 2, 3])
+    assert not whole_picture(label, table)["dice: never more holes"]

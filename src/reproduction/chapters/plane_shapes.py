@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
 from noisyseg import GaussianDeformation
 from reproduction.data.phantoms.scenes import figure1_shapes
-from reproduction.data.shapes import optimal_shapes, threshold_grid_error
+from reproduction.data.shapes import Shape, optimal_shapes, threshold_grid_error
 
 SHAPES = ("square with a hole", "star", "ring", "L", "thin cross", "slit disc", "three bars", "crescent", "comb")
 # Between these rows and columns, as fractions of the side, no shape is cut.
@@ -59,3 +59,44 @@ def sweep(label: np.ndarray, strengths: Sequence[float]) -> pd.DataFrame:
         row |= {"gain": 2 * above.sum() / frame.sum(), "grid": threshold_grid_error(frame, noise)}
         rows.append({"a": a, **row})
     return pd.DataFrame(rows)
+
+
+def falls(values: Iterable[float]) -> bool:
+    """Say whether a sequence never rises."""
+    return bool((np.diff(list(values)) <= 0).all())
+
+
+def whole_picture(clean: Shape, whole: pd.DataFrame) -> dict[str, bool]:
+    """Say which measures of the optimal masks of a picture never rise with the noise.
+
+    `clean` measures the label and `whole` is its `sweep`; the keys are sentences.
+    """
+    found = {}
+    for mask in ("accuracy", "dice"):
+        for key, name in (("components", "components"), ("holes", "holes"), ("surface", "perimeter")):
+            found[f"{mask}: never more {name}"] = falls([getattr(clean, key), *whole[f"{mask}_{key}"]])
+    return found
+
+
+def one_by_one(single: Mapping[str, tuple[Shape, pd.DataFrame]]) -> dict[str, int | str]:
+    """Count what happens to the optimal masks of single shapes, each with its measures and its `sweep`."""
+    end = pd.DataFrame([data.iloc[-1] for _, data in single.values()])
+    discs = (end["dice_components"] == 1) & (end["dice_holes"] == 0) & (end["dice_ball_likeness"] > 0.95)
+    alive = {name: data[data["accuracy_components"] > 0] for name, (_, data) in single.items()}
+    q = {name: data["accuracy_ball_likeness"] for name, data in alive.items()}
+    return {
+        "dice: a single piece without a hole, Q > .95, at the end": int(discs.sum()),
+        "dice: steps in which Q falls by more than .03": int(
+            sum((np.diff(data["dice_ball_likeness"]) < -0.03).sum() for _, data in single.values())
+        ),
+        "accuracy: empty at the end": int((end["accuracy_components"] == 0).sum()),
+        "accuracy: rounder than the label when it vanishes": sum(
+            q[name].iloc[-1] > before.ball_likeness + 0.05 for name, (before, _) in single.items()
+        ),
+        "accuracy: less round at the end than before": ", ".join(k for k in q if q[k].iloc[-1] < q[k].max() - 0.1),
+        "accuracy: keeps its holes until it vanishes": ", ".join(
+            name
+            for name, (before, _) in single.items()
+            if before.holes and (alive[name]["accuracy_holes"] == before.holes).all()
+        ),
+    }
