@@ -96,7 +96,7 @@ def runs(label: NDArray) -> str:
 
 def with_shapes(script: str, shapes: dict[str, NDArray]) -> str:
     """Replace the shapes in the text of the script."""
-    lines = [f"    {json.dumps(name)}: {json.dumps(runs(label))},\n" for name, label in shapes.items()]
+    lines = [f"  {json.dumps(name)}: {json.dumps(runs(label))},\n" for name, label in shapes.items()]
     text, count = MARKS.subn(lambda match: match[1] + "".join(lines) + match[2], script)
     if count != 1:
         raise ValueError(f"explorer.js: expected the marks // <shapes> and // </shapes> once, found them {count} times")
