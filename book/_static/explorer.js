@@ -1,5 +1,4 @@
-/* The page "Try it". The first half is the library in small, checked against it in tests/test_explorer.py: pure functions
- of numbers. The second half is the page. Nothing is fetched; the shapes stand in here. */
+/* The page "Try it": first the library in small, which tests/test_explorer.py compares with it, then the page. */
 "use strict";
 const noisysegExplorer = (() => {
 const SIDE = 96, BLOBS = 64;
@@ -270,8 +269,8 @@ const randomMarginal = (random) => {
   return [levels, levels.map(() => -Math.log(1 - random()))];
 };
 
-return {SIDE, BLOBS, SHAPES, decode, sum, erf, erfc, voxelWeights, marginal, diceThreshold, maskAt, dice, diceCurve, agreement, randoms,
-  factor, sample, twoVoters, softmaxBlobs, argmaxLabels, thresholdLabels, meanDice, optimalLabels, randomMarginal};
+return {SIDE, BLOBS, SHAPES, decode, sum, marginal, diceThreshold, maskAt, dice, diceCurve, agreement, randoms, factor, sample,
+  twoVoters, softmaxBlobs, argmaxLabels, thresholdLabels, meanDice, optimalLabels, randomMarginal};
 })();
 
 if (typeof module !== "undefined") module.exports = noisysegExplorer;
@@ -364,7 +363,7 @@ const chart = (name) => {
   let last = null;
   const plot = (spec) => {
     last = spec;
-    const width = Math.max(240, box.clientWidth), height = spec.height || 250, left = 40, right = 14, top = 22, bottom = 42;
+    const width = Math.max(240, box.clientWidth), height = spec.height || 270, left = 40, right = 14, top = 40, bottom = 42;
     const x = (value) => left + ((value - spec.x[0]) / (spec.x[1] - spec.x[0])) * (width - left - right);
     const y = (value) => height - bottom - ((value - spec.y[0]) / (spec.y[1] - spec.y[0])) * (height - top - bottom);
     const path = (points) => points.map(([p, q], k) => `${k ? "L" : "M"}${x(p).toFixed(1)} ${y(q).toFixed(1)}`).join("");
@@ -398,10 +397,10 @@ const table = (caption, heads, rows) => {
 const verdict = () => {
   const shown = el("p", {class: "ex-verdict", "aria-hidden": "true"}), said = el("p", {class: "ex-said", role: "status", "aria-live": "polite"});
   let waiting = 0;
-  return {box: el("div", {}, shown, said), say: (words, quietly) => {
+  return {box: el("div", {}, shown, said), say: (words) => {
     shown.textContent = words;
     clearTimeout(waiting);
-    if (!quietly) waiting = setTimeout(() => { said.textContent = words; }, 600);
+    waiting = setTimeout(() => { said.textContent = words; }, 600);
   }};
 };
 // Everything is drawn once a frame at most, and the time of a step is kept for the tests.
@@ -418,7 +417,7 @@ const drawer = (name, draw) => {
   redraws.push(run);
   return () => { if (!asked) { asked = true; requestAnimationFrame(run); } };
 };
-const listeners = []; // of the marginal in the first part, which is a point in the last
+const listeners = []; // of the first part's marginal
 
 const parts = {
   shape: (root) => {
@@ -426,7 +425,7 @@ const parts = {
     const update = drawer("shape", () => draw());
     const a = slider("a", ["Noise strength ", italic("a")], [0, 0.1, 0.001, 0.04], (x) => short(x), update);
     const b = slider("b", ["Smoothness ", italic("b")], [0.04, 0.5, 0.01, 0.11], (x) => short(x, 2), update);
-    const u = slider("u", [swatch("yours"), "Your threshold ", italic("u")], [0.005, 1, 0.005, 0.25], (x) => short(x), update);
+    const u = slider("u", [swatch("yours"), "Threshold ", italic("u")], [0.005, 1, 0.005, 0.25], (x) => short(x), update);
     const brush = slider("brush", "Brush", [1, 9, 1, 4], (x) => `${2 * x - 1} px wide`, update);
     const choice = el("select", {id: "ex-choice"}, ...Object.keys(X.SHAPES).map((name) => el("option", {value: name}, name)), el("option", {value: ""}, "your own"));
     choice.value = "star";
@@ -435,15 +434,15 @@ const parts = {
       update();
     });
     const board = panel("Label: draw here"), noisy = panel("A noisy label"), map = panel(["Marginal ", italic("m")]);
-    const half = panel([italic("m"), " ≥ 1/2"], "half"), best = panel([italic("m"), " ≥ ", italic("t")], "dice"), own = panel([italic("m"), " ≥ ", italic("u")], "yours");
+    const kinds = [["half", "1/2"], ["dice", italic("t")], ["yours", italic("u")]].map(([kind, at]) => [kind, [italic("m"), " ≥ ", at]]);
+    const worth = kinds.map(([kind, name]) => panel(name.map((x) => (x.cloneNode ? x.cloneNode(true) : x)), kind));
     const help = el("p", {id: "ex-keys", class: "ex-help"}, "Draw with a finger or the mouse; a stroke that begins inside erases. By keyboard: arrows move the brush (with Shift farther), Space puts the pen down, X takes the eraser, Escape lifts it.");
     board.canvas.setAttribute("role", "application");
     board.canvas.setAttribute("tabindex", "0");
     board.canvas.setAttribute("aria-label", "Drawing board of 96 by 96 pixels");
     board.canvas.setAttribute("aria-describedby", "ex-keys");
     const curve = chart("Dice of the mask m ≥ u with the marginal, over the threshold u");
-    const results = table("What the masks are worth", ["mask", "threshold", "pixels", "Dice D", "32 labels"],
-      [["half", [italic("m"), " ≥ 1/2"]], ["dice", [italic("m"), " ≥ ", italic("t")]], ["yours", [italic("m"), " ≥ ", italic("u")]]]);
+    const results = table("What the masks are worth", ["mask", "threshold", "pixels", "Dice D", "32 labels"], kinds);
     const verdict_ = verdict();
 
     const dab = (row, column, value) => {
@@ -518,7 +517,7 @@ const parts = {
       outline(map.context, masks[2], SIDE, css("yours"), 3, [8, 6]);
       outline(map.context, masks[0], SIDE, css("half"), 4);
       outline(map.context, masks[1], SIDE, css("dice"), 4);
-      [half, best, own].forEach((one, k) => {
+      worth.forEach((one, k) => {
         raster(one.context, SIDE, (i) => (masks[k][i] ? colours[Object.keys(at)[k]] : colours.zero));
         outline(one.context, label, SIDE, css("one"), 2);
         one.below.textContent = `D = ${short(scores[k])}`;
@@ -526,7 +525,7 @@ const parts = {
       });
       board.below.textContent = pixels(X.sum(label));
       noisy.below.textContent = pixels(X.sum(draw_));
-      map.below.textContent = `expected ${v.toLocaleString("en", {maximumFractionDigits: 1})} px`;
+      map.below.textContent = `v = ${v.toLocaleString("en", {maximumFractionDigits: 1})} px`;
       noisy.canvas.setAttribute("aria-label", `A noisy label of ${pixels(X.sum(draw_))}, with the outline of the label`);
       map.canvas.setAttribute("aria-label", "The marginal in grey, with the outlines of the three masks");
       results.fill(masks.map((s, k) => [short(Object.values(at)[k]), whole(X.sum(s)), short(scores[k], 4), null]));
@@ -534,8 +533,8 @@ const parts = {
         lines: [[X.diceCurve(m, us).map((d, k) => [us[k], d]), "curve"]],
         rules: [[0.5, "half", Math.abs(t - 0.5) < 0.04 ? "" : "1/2"], [t, "dice", "t"], [u.value, "yours", Math.min(Math.abs(u.value - t), Math.abs(u.value - 0.5)) < 0.03 ? "" : "u"]],
         dots: [[0.5, scores[0], "half"], [u.value, scores[2], "yours"], [t, scores[1], "dice", 6]]});
-      const words = pen > 0 ? " Pen down." : pen < 0 ? " Eraser down." : "";
-      verdict_.say(`t = ${short(t)}: there the Dice is ${short(scores[1])} and the mask has ${pixels(X.sum(masks[1]))}. At 1/2 they are ${short(scores[0])} and ${pixels(X.sum(masks[0]))}; expected are ${pixels(v)}.${words}`);
+      const words = focused ? ` Brush in row ${cursor[0] + 1}, column ${cursor[1] + 1}, ${["eraser down", "lifted", "pen down"][pen + 1]}.` : "";
+      verdict_.say(`t = ${short(t)}: there the Dice is ${short(scores[1])} and the mask has ${pixels(X.sum(masks[1]))}. At 1/2 they are ${short(scores[0])} and ${pixels(X.sum(masks[0]))}; v = ${pixels(v)} are expected.${words}`);
       listeners.forEach((tell) => tell(m));
       clearTimeout(waiting);
       waiting = setTimeout(() => {
@@ -548,7 +547,7 @@ const parts = {
         el("div", {class: "ex-slider"}, el("label", {for: "ex-choice"}, "Shape"), choice), a.box, u.box, b.box, brush.box,
         el("div", {class: "ex-buttons"}, button("New noise", () => { seed++; update(); }),
           button("Clear", () => { label = new Uint8Array(SIDE * SIDE); choice.value = ""; update(); }))),
-      el("div", {class: "ex-panels ex-six"}, board.box, noisy.box, map.box, half.box, best.box, own.box), help, verdict_.box, curve.box, results.box);
+      el("div", {class: "ex-panels ex-six"}, board.box, noisy.box, map.box, ...worth.map((one) => one.box)), help, verdict_.box, curve.box, results.box);
   },
 
   sizes: (root) => {
@@ -625,7 +624,7 @@ const parts = {
     };
     listeners.push((m) => { shape = X.agreement([...m], [...m].map(() => 1)); update(); });
     root.append(el("div", {class: "ex-controls"}, ...voxels.map((one) => one.box),
-      el("div", {class: "ex-buttons"}, button("Add 100 points", () => add(100)), button("Remove", () => { points = []; update(); }))),
+      el("div", {class: "ex-buttons"}, button("Add 100", () => add(100)), button("Remove", () => { points = []; update(); }))),
     curves.box, el("p", {class: "ex-help"}, swatch("yours"), "your marginal ", swatch("dice"), "large: the shape above; small: random marginals"), verdict_.box);
     add(100);
   },

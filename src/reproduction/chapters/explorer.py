@@ -121,6 +121,7 @@ def pictures() -> dict[str, bytes]:
     with drawing(7.6, 2.5, 1, 3) as (shape, axes):
         for ax, image, title in zip(axes, (label, m), ("label", "marginal, a = .05"), strict=False):
             picture(ax, image, title, cmap="gray_r")
+            ax.spines[:].set_visible(True)
         for u, colour in ((0.5, BLUE), (t, GREEN)):
             axes[1].contour(m, [u], colors=colour, linewidths=1.8)
         u = np.linspace(0.005, 1, 200)
@@ -149,6 +150,7 @@ def pictures() -> dict[str, bytes]:
             masks = found == np.array([1, 2])[:, None, None]
             score = np.mean([ns.dice(s, x) for s, x in zip(masks, maps[1:], strict=True)])
             picture(ax, colours[found], f"{title}\nmean Dice {score:.3f}")
+            ax.spines[:].set_visible(True)
     k = np.linspace(0, 1, 201)
     with drawing(7.6, 3.4) as (agreement, ax):
         for level, count in zip(*draw_marginals(np.random.default_rng(1), 25), strict=True):
