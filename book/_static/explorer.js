@@ -15,7 +15,7 @@ const SHAPES = {
   "three bars": "1a2 a d 5 e 2 4k4 a d 5 e 2 17e",
   "crescent": "1aq a 2a 4 a 4 23 3 i 3 1y 2 o 2 1u 2 s 2 1r 1 q 6 1p 2 n 4 1u 1 m 3 1x 1 m 1 1z 1 l 2 1z 1 k 2 20 1 k 1 21 1 k 1 2m 1 22 1 j 1 22 1 37 1 22 1 j 1 4q 1 j 1 5a 1 23 1 5u 1 7f 1 8i 1 5b 1 4s 1 b7 1 24 1 5v 1 24 1 37 1 24 1 37 1 24 1 j 1 2o 1 23 1 k 1 23 1 k 1 2o 1 22 1 l 1 22 1 l 1 22 1 l 2 21 1 m 2 20 2 m 3 1z 1 o a 1q 2 u 2 1s 2 q 2 1w 2 m 2 20 3 g 3 25 7 2 7 2f 2 17s",
   "comb": "19t 8 a 8 a 8 a 8 3qi a 8 a 8 a ru 1q 175",
-  "kidney": "129 9 2d 2 9 3 29 1 e 1 27 1 g 2 2o 1 23 1 k 2 2o 1 2o 1 1y 1 p 1 2o 1 2o 1 2o 1 5c 1 2o 1 5c 1 5c 1 2o 1 5c 1 4c 1 z 1 5c 1 4b 1 10 1 80 1 4a 1 6d 1 6y 1 80 1 10 1 6z 1 80 1 5c 1 x 1 72 1 3j 1 1s 1 5c 1 s 1 1v 1 5c 1 p 1 1y 1 2o 1 2o 1 l 1 22 1 j 1 24 1 h 1 26 1 2o 2 c 2 2a 1 a 1 2d 2 6 2 2g 6 zr",
+  "kidney phantom": "129 9 2d 2 9 3 29 1 e 1 27 1 g 2 2o 1 23 1 k 2 2o 1 2o 1 1y 1 p 1 2o 1 2o 1 2o 1 5c 1 2o 1 5c 1 5c 1 2o 1 5c 1 4c 1 z 1 5c 1 4b 1 10 1 80 1 4a 1 6d 1 6y 1 80 1 10 1 6z 1 80 1 5c 1 x 1 72 1 3j 1 1s 1 5c 1 s 1 1v 1 5c 1 p 1 1y 1 2o 1 2o 1 l 1 22 1 j 1 24 1 h 1 26 1 2o 2 c 2 2a 1 a 1 2d 2 6 2 2g 6 zr",
   "lung nodule 1": "2ev 3 2k 1 3 1 56 1 5 1 80 1 53 1 7 1 d2 1 5a 1 2k 3 2b a 30 1 20 1 l 1 2m 1 2m 1 2m 1 23 1 i 1 5a 1 2f 2 2c 1 8 1 7 1 2e 1 3 1 3 1 28 1 4 2 6 2 2c 2 7 1 2c 2 2ex",
   "lung nodule 2": "23y 4 2j 1 4 1 2h 1 6 1 2e 2 8 1 2o 1 2b 1 c 2 2o 1 27 1 g 2 24 1 j 1 22 1 l 1 20 1 n 1 1y 1 2l 2 2l 1 5b 1 2o 1 2o 3 n 1 20 2 j 2 23 2 f 2 27 1 d 1 2a 1 b 1 2c 1 9 1 2e 1 7 1 5a 1 2g 1 5a 1 6 1 53 1 5a 1 5a 1 2m 1 2m 1 2m 1 c 1 29 1 2p 5 3 1 2d 2 5 3 1 4 218",
   "lung nodule 3": "1yr 4 2j 1 4 1 2h 1 6 1 22 5 h 1 2o 1 25 1 7 1 29 1 6 1 4 2 b 1 26 1 1 2 2l 1 b3 1 4m 1 3b 1 4n 1 im 1 5b 1 3c 1 an 1 1z 1 m 1 2n 1 4p 1 m 1 21 b c 1 2b 2 b 3 2a 2 2o 1 5m 1 2d 5 4 1 2j 2 2o 2 1vn",
@@ -294,14 +294,14 @@ const swatch = (meaning) => el("span", {class: `ex-swatch ex-${meaning}`, "aria-
 // A slider that says its value; `act` is called with every step.
 const slider = (id, name, [min, max, step, value], show, act) => {
   const input = el("input", {type: "range", id: `ex-${id}`, min, max, step, value});
-  const value_ = el("span", {class: "ex-value", "aria-hidden": "true"});
+  const shown = el("span", {class: "ex-value", "aria-hidden": "true"});
   const refresh = () => {
-    value_.textContent = show(+input.value);
+    shown.textContent = show(+input.value);
     input.setAttribute("aria-valuetext", show(+input.value));
   };
   input.addEventListener("input", () => { refresh(); act(); });
   refresh();
-  const box = el("div", {class: "ex-slider"}, el("label", {for: input.id}, ...[name].flat()), value_, input);
+  const box = el("div", {class: "ex-slider"}, el("label", {for: input.id}, ...[name].flat()), shown, input);
   return {box, get value() { return +input.value; }, set value(x) { input.value = x; refresh(); }};
 };
 const button = (name, act) => {
@@ -320,21 +320,26 @@ const panel = (title, meaning) => {
 };
 
 // Colours are those of the style sheet, in both themes.
-let colours = {};
+let colours = {}, greys = [];
 const readColours = () => {
   const style = getComputedStyle(document.querySelector(".explorer"));
   ["zero", "one", "half", "dice", "yours", "best", "first", "second"].forEach((name) => {
     const hex = style.getPropertyValue(`--ex-${name}`).trim();
     colours[name] = [1, 3, 5].map((k) => parseInt(hex.slice(k, k + 2), 16));
   });
+  greys = [...Array(256).keys()].map((k) => colours.zero.map((x, j) => x + (k / 255) * (colours.one[j] - x)));
 };
 const css = (name) => `rgb(${colours[name].join()})`;
-const mix = (from, to, share) => colours[from].map((x, k) => x + share * (colours[to][k] - x));
+const grey = (share) => greys[Math.round(255 * share)];
 
 const small = document.createElement("canvas");
 const raster = (context, size, colourAt) => {
   const image = new ImageData(size, size);
-  for (let i = 0; i < size * size; i++) image.data.set([...colourAt(i), 255], 4 * i);
+  for (let i = 0, p = 0; i < size * size; i++) {
+    const colour = colourAt(i);
+    for (let k = 0; k < 3; k++) image.data[p++] = colour[k];
+    image.data[p++] = 255;
+  }
   small.width = small.height = size;
   small.getContext("2d").putImageData(image, 0, 0);
   context.imageSmoothingEnabled = false;
@@ -443,7 +448,7 @@ const parts = {
     board.canvas.setAttribute("aria-describedby", "ex-keys");
     const curve = chart("Dice of the mask m ≥ u with the marginal, over the threshold u");
     const results = table("What the masks are worth", ["mask", "threshold", "pixels", "Dice D", "32 labels"], kinds);
-    const verdict_ = verdict();
+    const sentence = verdict();
 
     const dab = (row, column, value) => {
       const r = brush.value - 0.5;
@@ -499,10 +504,10 @@ const parts = {
     let lastB = 0, columns = [];
     const draw = () => {
       const m = X.marginal(label, SIDE, a.value), t = X.diceThreshold(m), v = X.sum(m);
-      const at = {half: 0.5, dice: t, yours: u.value}, masks = Object.values(at).map((x) => X.maskAt(m, x)), scores = masks.map((s) => X.dice(s, m));
+      const at = [0.5, t, u.value], masks = at.map((x) => X.maskAt(m, x)), scores = masks.map((s) => X.dice(s, m));
       if (b.value !== lastB) columns = X.factor(SIDE, (lastB = b.value));
-      const draw_ = X.sample(label, SIDE, a.value, columns, seed);
-      raster(board.context, SIDE, (i) => mix("zero", "one", label[i] ? 0.72 : 0));
+      const drawn = X.sample(label, SIDE, a.value, columns, seed);
+      raster(board.context, SIDE, (i) => grey(label[i] ? 0.72 : 0));
       if (focused) {
         const k = board.canvas.width / SIDE;
         board.context.beginPath();
@@ -511,30 +516,30 @@ const parts = {
         board.context.strokeStyle = css(pen < 0 ? "second" : "first");
         board.context.stroke();
       }
-      raster(noisy.context, SIDE, (i) => mix("zero", "one", draw_[i] ? 0.45 : 0));
+      raster(noisy.context, SIDE, (i) => grey(drawn[i] ? 0.45 : 0));
       outline(noisy.context, label, SIDE, css("one"), 2);
-      raster(map.context, SIDE, (i) => mix("zero", "one", 0.75 * m[i]));
+      raster(map.context, SIDE, (i) => grey(0.75 * m[i]));
       outline(map.context, masks[2], SIDE, css("yours"), 3, [8, 6]);
       outline(map.context, masks[0], SIDE, css("half"), 4);
       outline(map.context, masks[1], SIDE, css("dice"), 4);
       worth.forEach((one, k) => {
-        raster(one.context, SIDE, (i) => (masks[k][i] ? colours[Object.keys(at)[k]] : colours.zero));
+        raster(one.context, SIDE, (i) => (masks[k][i] ? colours[kinds[k][0]] : colours.zero));
         outline(one.context, label, SIDE, css("one"), 2);
         one.below.textContent = `D = ${short(scores[k])}`;
         one.canvas.setAttribute("aria-label", `Mask of ${pixels(X.sum(masks[k]))}, Dice ${short(scores[k])}`);
       });
       board.below.textContent = pixels(X.sum(label));
-      noisy.below.textContent = pixels(X.sum(draw_));
+      noisy.below.textContent = pixels(X.sum(drawn));
       map.below.textContent = `v = ${v.toLocaleString("en", {maximumFractionDigits: 1})} px`;
-      noisy.canvas.setAttribute("aria-label", `A noisy label of ${pixels(X.sum(draw_))}, with the outline of the label`);
+      noisy.canvas.setAttribute("aria-label", `A noisy label of ${pixels(X.sum(drawn))}, with the outline of the label`);
       map.canvas.setAttribute("aria-label", "The marginal in grey, with the outlines of the three masks");
-      results.fill(masks.map((s, k) => [short(Object.values(at)[k]), whole(X.sum(s)), short(scores[k], 4), null]));
+      results.fill(masks.map((s, k) => [short(at[k]), whole(X.sum(s)), short(scores[k], 4), null]));
       curve.plot({x: unit, y: unit, xName: "threshold u", yName: "Dice D of m ≥ u",
         lines: [[X.diceCurve(m, us).map((d, k) => [us[k], d]), "curve"]],
         rules: [[0.5, "half", Math.abs(t - 0.5) < 0.04 ? "" : "1/2"], [t, "dice", "t"], [u.value, "yours", Math.min(Math.abs(u.value - t), Math.abs(u.value - 0.5)) < 0.03 ? "" : "u"]],
         dots: [[0.5, scores[0], "half"], [u.value, scores[2], "yours"], [t, scores[1], "dice", 6]]});
       const words = focused ? ` Brush in row ${cursor[0] + 1}, column ${cursor[1] + 1}, ${["eraser down", "lifted", "pen down"][pen + 1]}.` : "";
-      verdict_.say(`t = ${short(t)}: there the Dice is ${short(scores[1])} and the mask has ${pixels(X.sum(masks[1]))}. At 1/2 they are ${short(scores[0])} and ${pixels(X.sum(masks[0]))}; v = ${pixels(v)} are expected.${words}`);
+      sentence.say(`t = ${short(t)}: there the Dice is ${short(scores[1])} and the mask has ${pixels(X.sum(masks[1]))}. At 1/2 they are ${short(scores[0])} and ${pixels(X.sum(masks[0]))}; v = ${pixels(v)} are expected.${words}`);
       listeners.forEach((tell) => tell(m));
       clearTimeout(waiting);
       waiting = setTimeout(() => {
@@ -547,7 +552,7 @@ const parts = {
         el("div", {class: "ex-slider"}, el("label", {for: "ex-choice"}, "Shape"), choice), a.box, u.box, b.box, brush.box,
         el("div", {class: "ex-buttons"}, button("New noise", () => { seed++; update(); }),
           button("Clear", () => { label = new Uint8Array(SIDE * SIDE); choice.value = ""; update(); }))),
-      el("div", {class: "ex-panels ex-six"}, board.box, noisy.box, map.box, ...worth.map((one) => one.box)), help, verdict_.box, curve.box, results.box);
+      el("div", {class: "ex-panels ex-six"}, board.box, noisy.box, map.box, ...worth.map((one) => one.box)), help, sentence.box, curve.box, results.box);
   },
 
   sizes: (root) => {
@@ -558,7 +563,7 @@ const parts = {
     const discs = el("div", {class: "ex-discs", role: "img"});
     const curves = chart("Dice over the volume of the mask: of the marginal, and the mean over the voters");
     const results = table("Two masks, two objectives", ["chosen by", "pixels", ["D", el("sub", {}, "m")], ["E[D", el("sub", {}, "L"), "]"]], [["dice", ["D", el("sub", {}, "m")]], ["best", ["E[D", el("sub", {}, "L"), "]"]]]);
-    const verdict_ = verdict();
+    const sentence = verdict();
     const draw = () => {
       const a = first.value, b = second.value, found = X.twoVoters(q.value, a, b), radius = (x) => 92 * Math.sqrt(x / 200);
       const circle = (x, kind) => `<circle class="${kind}" cx="100" cy="100" r="${radius(x).toFixed(1)}"/>`;
@@ -572,10 +577,10 @@ const parts = {
         rules: [[a, "first", "A"], [b, "second", Math.abs(a - b) < end / 20 ? "" : "B"]],
         dots: [[found.best, found.meanDice(found.best), "best", 6], [found.chosen, found.marginalDice(found.chosen), "dice", 6]]});
       results.fill([found.chosen, found.best].map((x) => [whole(x), short(found.marginalDice(x), 4), short(found.meanDice(x), 4)]));
-      verdict_.say(found.chosen === found.best ? `Both objectives choose ${pixels(found.best)}.` : `The Dice of the marginal chooses ${pixels(found.chosen)}, the mean Dice ${pixels(found.best)}: the first loses ${short(found.lost)} of the mean Dice.`);
+      sentence.say(found.chosen === found.best ? `Both objectives choose ${pixels(found.best)}.` : `The Dice of the marginal chooses ${pixels(found.chosen)}, the mean Dice ${pixels(found.best)}: the first loses ${short(found.lost)} of the mean Dice.`);
     };
     root.append(el("div", {class: "ex-controls ex-three"}, q.box, first.box, second.box), el("div", {class: "ex-side"}, discs, curves.box),
-      el("p", {class: "ex-help"}, swatch("dice"), "Dice of the marginal ", swatch("best"), "mean Dice over the voters (dashed); the circles are the masks that each chooses"), verdict_.box, results.box);
+      el("p", {class: "ex-help"}, swatch("dice"), "Dice of the marginal ", swatch("best"), "mean Dice over the voters (dashed); the circles are the masks that each chooses"), sentence.box, results.box);
   },
 
   classes: (root) => {
@@ -586,7 +591,7 @@ const parts = {
     const doubt = slider("doubt", "Doubt about B", [0, 3, 0.1, 0.8], (x) => x.toFixed(1), update);
     const soft = panel("Softmax"), argmax = panel("Argmax", "half"), cut = panel("A threshold a class", "dice"), best = panel("Best label map", "best");
     const results = table("Three label maps", ["label map", "A, px", "B, px", "mean Dice"], [["half", "argmax"], ["dice", "a threshold a class"], ["best", "best label map"]]);
-    const verdict_ = verdict();
+    const sentence = verdict();
     const draw = () => {
       const maps = X.softmaxBlobs(distance.value, radius.value, softness.value, doubt.value), separate = X.thresholdLabels(maps), optimum = X.optimalLabels(maps);
       const found = [X.argmaxLabels(maps), separate.labels, optimum.labels], scores = found.map((labels) => X.meanDice(labels, maps));
@@ -601,9 +606,9 @@ const parts = {
       soft.below.textContent = "A and B mixed";
       const count = (labels, k) => whole(X.sum(Uint8Array.from(labels, (x) => (x === k ? 1 : 0))));
       results.fill(found.map((labels, k) => [count(labels, 1), count(labels, 2), short(scores[k], 4)]));
-      verdict_.say(`Argmax loses ${short(scores[2] - scores[0])} of the mean Dice, separate thresholds ${short(scores[2] - scores[1], 4)}; their masks share ${pixels(separate.both)}. No label map is better than the last by more than ${short(optimum.gap, 4)}.`);
+      sentence.say(`Argmax loses ${short(scores[2] - scores[0])} of the mean Dice, separate thresholds ${short(scores[2] - scores[1], 4)}; their masks share ${pixels(separate.both)}. No label map is better than the last by more than ${short(optimum.gap, 4)}.`);
     };
-    root.append(el("div", {class: "ex-controls ex-four"}, distance.box, radius.box, softness.box, doubt.box), el("div", {class: "ex-panels ex-four"}, soft.box, argmax.box, cut.box, best.box), verdict_.box, results.box);
+    root.append(el("div", {class: "ex-controls ex-four"}, distance.box, radius.box, softness.box, doubt.box), el("div", {class: "ex-panels ex-four"}, soft.box, argmax.box, cut.box, best.box), sentence.box, results.box);
   },
 
   agreement: (root) => {
@@ -612,7 +617,7 @@ const parts = {
     const add = (count) => { for (let k = 0; k < count; k++) points.push(X.agreement(...X.randomMarginal(random))); update(); };
     const voxels = [40, 20, 20, 30, 60].map((value, k) => slider(`level${k}`, ["Pixels with ", italic("m"), ` = ${tenth(levels[k])}`], [0, 100, 1, value], whole, update));
     const curves = chart("Best Dice over the agreement of two raters: points between the curves kappa and its square root");
-    const verdict_ = verdict();
+    const sentence = verdict();
     const draw = () => {
       const own = X.agreement(levels, voxels.map((one) => one.value)), k = [...Array(101).keys()].map((x) => x / 100);
       const within = points.filter((p) => p.kappa <= p.best + 1e-12 && p.best <= Math.sqrt(p.kappa) + 1e-12).length;
@@ -620,12 +625,12 @@ const parts = {
         lines: [[k.map((x) => [x, x]), "curve"], [k.map((x) => [x * x, x]), "curve"]],
         dots: [...points.map((p) => [p.kappa, p.best, "dice ex-faint", 3]), ...(shape ? [[shape.kappa, shape.best, "dice", 6]] : []), [own.kappa, own.best, "yours", 7]],
         words: [[0.53, 0.49, "κ"], [0.23, 0.5, "√κ", "end"]]});
-      verdict_.say(`Your marginal: κ = ${short(own.kappa)} ≤ D* = ${short(own.best)} ≤ √κ = ${short(Math.sqrt(own.kappa))}. ${whole(within)} of ${whole(points.length)} random marginals lie between the curves.`);
+      sentence.say(`Your marginal: κ = ${short(own.kappa)} ≤ D* = ${short(own.best)} ≤ √κ = ${short(Math.sqrt(own.kappa))}. ${whole(within)} of ${whole(points.length)} random marginals lie between the curves.`);
     };
     listeners.push((m) => { shape = X.agreement([...m], [...m].map(() => 1)); update(); });
     root.append(el("div", {class: "ex-controls"}, ...voxels.map((one) => one.box),
       el("div", {class: "ex-buttons"}, button("Add 100", () => add(100)), button("Remove", () => { points = []; update(); }))),
-    curves.box, el("p", {class: "ex-help"}, swatch("yours"), "your marginal ", swatch("dice"), "large: the shape above; small: random marginals"), verdict_.box);
+    curves.box, el("p", {class: "ex-help"}, swatch("yours"), "your marginal ", swatch("dice"), "large: the shape above; small: random marginals"), sentence.box);
     add(100);
   },
 };

@@ -58,7 +58,7 @@ def drawn_shapes() -> dict[str, NDArray[np.uint8]]:
     """Give the nine shapes of the book, and the largest slice of a kidney phantom in pixels of 1.5 mm."""
     shapes = {name: centred(mask) for name, mask in single_shapes(256).items()}
     kidney = ct_phantom("kidney", seed=0, size=SIDE, spacing_mm=1.5).label
-    return shapes | {"kidney": centred(kidney[:, int(kidney.sum(axis=(0, 2)).argmax())].T[::-1])}
+    return shapes | {"kidney phantom": centred(kidney[:, int(kidney.sum(axis=(0, 2)).argmax())].T[::-1])}
 
 
 def nodule_shapes(database: str | os.PathLike[str]) -> dict[str, NDArray[np.uint8]]:
