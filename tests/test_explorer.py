@@ -171,8 +171,8 @@ def test_two_voters_are_labels_of_the_package(compute):
       return {...found, marginal: xs.map(found.marginalDice), mean: xs.map(found.meanDice)};
     }"""
     differ = 0
-    for k, a, b in cases:
-        found = compute(voters, k / 20, a, b)
+    every = compute(f"(X, cases) => cases.map((one) => ({voters})(X, ...one))", [[k / 20, a, b] for k, a, b in cases])
+    for (k, a, b), found in zip(cases, every, strict=True):
         size = max(a, b)
         labels = np.arange(size) < np.array([a] * (20 - k) + [b] * k)[:, None]
         m = ns.marginal(labels)
@@ -228,13 +228,14 @@ def test_agreement_is_the_packages_and_stays_between_the_curves(compute):
         kappas.append(found["kappa"])
     assert min(kappas) < 0.1 and max(kappas) > 0.9
     rng = np.random.default_rng(0)
-    for _ in range(20):
-        levels, counts = rng.random(6), rng.integers(0, 30, 6)
-        m = np.repeat(levels, counts)
-        found = compute("(X, levels, counts) => X.agreement(levels, counts)", levels.tolist(), counts.tolist())
-        assert (
-            abs(found["kappa"] - rater_agreement(m)) < 1e-12 and abs(found["best"] - 2 * ns.dice_threshold(m)) < 1e-12
-        )
+    levels, counts = rng.random((20, 6)), rng.integers(0, 30, (20, 6))
+    every = compute(
+        "(X, levels, counts) => levels.map((x, k) => X.agreement(x, counts[k]))", levels.tolist(), counts.tolist()
+    )
+    for level, count, found in zip(levels, counts, every, strict=True):
+        m = np.repeat(level, count)
+        assert abs(found["kappa"] - rater_agreement(m)) < 1e-12
+        assert abs(found["best"] - 2 * ns.dice_threshold(m)) < 1e-12
 
 
 def cells(visit: Visit, part: str) -> list[list[str]]:
@@ -375,7 +376,7 @@ def test_the_other_parts_show_the_packages_numbers(chromium, html):  # noqa: F81
         frame(visit)
         maps = blobs(doubt=1.3)
         found, _ = ns.optimal_labels(maps)
-        score = short(np.mean([ns.dice(found == k, maps[k]) for k in (1, 2)]), 4)
+        score = short(float(np.mean([ns.dice(found == k, maps[k]) for k in (1, 2)])), 4)
         assert cells(visit, "classes")[2] == [f"{(found == 1).sum()}", f"{(found == 2).sum()}", score]
         dots = visit.page.locator('[data-part="agreement"] circle')
         before = dots.count()

@@ -402,7 +402,7 @@ const table = (caption, heads, rows) => {
 const verdict = () => {
   const shown = el("p", {class: "ex-verdict", "aria-hidden": "true"}), said = el("p", {class: "ex-said", role: "status", "aria-live": "polite"});
   let waiting = 0;
-  return {box: el("div", {}, shown, said), say: (words) => {
+  return {box: el("div", {class: "ex-words"}, shown, said), say: (words) => {
     shown.textContent = words;
     clearTimeout(waiting);
     waiting = setTimeout(() => { said.textContent = words; }, 600);
@@ -441,7 +441,8 @@ const parts = {
     const board = panel("Label: draw here"), noisy = panel("A noisy label"), map = panel(["Marginal ", italic("m")]);
     const kinds = [["half", "1/2"], ["dice", italic("t")], ["yours", italic("u")]].map(([kind, at]) => [kind, [italic("m"), " ≥ ", at]]);
     const worth = kinds.map(([kind, name]) => panel(name.map((x) => (x.cloneNode ? x.cloneNode(true) : x)), kind));
-    const help = el("p", {id: "ex-keys", class: "ex-help"}, "Draw with a finger or the mouse; a stroke that begins inside erases. By keyboard: arrows move the brush (with Shift farther), Space puts the pen down, X takes the eraser, Escape lifts it.");
+    const help = el("p", {id: "ex-keys", class: "ex-help"}, "Draw with a finger or the mouse; a stroke that begins inside erases. Keys: arrows move (with Shift farther), Space is the pen, X the eraser, Escape lifts.");
+    board.box.append(help);
     board.canvas.setAttribute("role", "application");
     board.canvas.setAttribute("tabindex", "0");
     board.canvas.setAttribute("aria-label", "Drawing board of 96 by 96 pixels");
@@ -552,7 +553,7 @@ const parts = {
         el("div", {class: "ex-slider"}, el("label", {for: "ex-choice"}, "Shape"), choice), a.box, u.box, b.box, brush.box,
         el("div", {class: "ex-buttons"}, button("New noise", () => { seed++; update(); }),
           button("Clear", () => { label = new Uint8Array(SIDE * SIDE); choice.value = ""; update(); }))),
-      el("div", {class: "ex-panels ex-six"}, board.box, noisy.box, map.box, ...worth.map((one) => one.box)), help, sentence.box, curve.box, results.box);
+      el("div", {class: "ex-panels ex-six"}, board.box, noisy.box, map.box, sentence.box, ...worth.map((one) => one.box)), curve.box, results.box);
   },
 
   sizes: (root) => {
