@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -80,10 +81,10 @@ def whole_picture(clean: Shape, whole: pd.DataFrame) -> dict[str, bool]:
 
 def one_by_one(single: Mapping[str, tuple[Shape, pd.DataFrame]]) -> dict[str, int | str]:
     """Count what happens to the optimal masks of single shapes, each with its measures and its `sweep`."""
-    end = pd.DataFrame([data.iloc[-1] for _, data in single.values()])
+    end: Any = pd.DataFrame([data.iloc[-1] for _, data in single.values()])
     discs = (end["dice_components"] == 1) & (end["dice_holes"] == 0) & (end["dice_ball_likeness"] > 0.95)
-    alive = {name: data[data["accuracy_components"] > 0] for name, (_, data) in single.items()}
-    q = {name: data["accuracy_ball_likeness"] for name, data in alive.items()}
+    alive: dict[str, Any] = {name: data[data["accuracy_components"] > 0] for name, (_, data) in single.items()}
+    q: dict[str, Any] = {name: data["accuracy_ball_likeness"] for name, data in alive.items()}
     return {
         "dice: a single piece without a hole, Q > .95, at the end": int(discs.sum()),
         "dice: steps in which Q falls by more than .03": int(
