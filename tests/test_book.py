@@ -53,7 +53,18 @@ NOTEBOOKS = {
     ),
 }
 YOUR_RUN = "notebooks/your_run"  # has no picture until there is a run
-PROSE = ("index", "files", "when_not", "data", "reproduce", "statements", "api", "api_experiment", "references")
+PROSE = (
+    "index",
+    "files",
+    "when_not",
+    "data",
+    "reproduce",
+    "notation",
+    "statements",
+    "api",
+    "api_experiment",
+    "references",
+)
 PAGES = {*NOTEBOOKS, YOUR_RUN, *(f"book/{name}" for name in PROSE)}
 # What Sphinx adds by itself: the index, the search, the front door, the sources that [source] leads to.
 EXTRAS = re.compile(r"^(genindex|search|index|prf-prf|py-modindex|_modules/.*)$")
