@@ -60,6 +60,7 @@ PROSE = (
     "when_not",
     "data",
     "reproduce",
+    "notation",
     "statements",
     "concordance",
     "api",
