@@ -24,6 +24,7 @@ from reproduction.report.results import stored_results
 from reproduction.report.statements import checks, statements
 from reproduction.runs.tables import Results, write_results
 from reproduction.scoring.rules import METHODS, OTHER_RULES
+from reproduction.scoring.scores import DIFFERENCES
 from reproduction.text import interval, short
 from small_results import grown_results, one_loss_results, small_results
 
@@ -306,14 +307,19 @@ def test_stored_pages_show_the_stored_results(preset, pages):
     results = stored_results()[preset]
     for row in results.summary.to_dict("records"):
         text = interval(row["dice_noisy"], row["dice_noisy_lo"], row["dice_noisy_hi"])
+        if preset == "phantoms" and row["method"] in OTHER_RULES:
+            continue  # the appendix has the paper's methods
         assert text in shown
-        assert text in plain(pages["book/index"]) or row["method"] in OTHER_RULES
+        if preset != "phantoms" and row["method"] in METHODS and row["a"] == results.summary["a"].max():
+            assert short(row["dice_noisy"]) in plain(pages["book/index"])
         if row["method"] in METHODS and row["organ"] in ("kidney", "aorta", "oesophagus"):
             assert text in plain(pages["notebooks/deviations"])
         if row.get("seeds", 1) > 1 and row["method"] in METHODS:
             spread = short(row["dice_noisy_seed_sd"], 4)
             assert f"{short(row['dice_noisy'])} ± {spread}" in shown
     for row in results.differences.query("score == 'dice_noisy'").to_dict("records"):
+        if preset == "phantoms" and tuple(row["difference"].split("-")) not in DIFFERENCES:
+            continue
         digits = 4 if "rank" in row["difference"] else 3
         assert interval(row["mean"], row["lo"], row["hi"], digits, "+") in shown
 
