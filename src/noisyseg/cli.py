@@ -20,6 +20,7 @@ from noisyseg._core.files import atomic_file, uninterrupted
 from noisyseg.calibration import Calibration
 from noisyseg.maps.checking import check_arguments, check_files
 from noisyseg.maps.grids import ENDINGS, stem
+from noisyseg.maps.labelling import KINDS, label_case
 from noisyseg.maps.metric import metric
 from noisyseg.maps.opening import Options, inputs
 from noisyseg.maps.thresholding import Row, Settings, threshold_case
@@ -82,6 +83,12 @@ def threshold_arguments(parser: argparse.ArgumentParser) -> None:
         help="decide first whether the structure is there: the probability that it is absent, or a CSV file with "
         "columns case and absent",
     )
+    add(
+        "--labels",
+        choices=KINDS,
+        help="one label map with the best mean Dice instead of a mask for each class: of exclusive classes, or of "
+        "nested regions, the largest first; needs the memory of all classes",
+    )
     add("--overwrite", action="store_true", help="replace files that exist")
     reading_arguments(parser)
 
@@ -110,8 +117,13 @@ def threshold(arguments: argparse.Namespace) -> int:
     score = metric(given.metric, given.alpha, given.beta)
     if given.absent is not None and given.metric != "dice":
         raise ValueError(f"--absent: expected --metric dice with it, got {given.metric}")
+    if given.labels is not None:
+        wrong = [f"--{name}" for name in ("absent", "calibration") if getattr(given, name) is not None]
+        wrong += ["--figure"] * given.figure + [f"--metric {given.metric}"] * (given.metric != "dice")
+        if wrong:
+            raise ValueError(f"--labels: not with {', '.join(wrong)}")
     calibration = None if given.calibration is None else Calibration.load(given.calibration)
-    how = (given.mask, given.clip, given.figure, given.overwrite, calibration, _absent(given.absent))
+    how = (given.mask, given.clip, given.figure, given.overwrite, calibration, _absent(given.absent), given.labels)
     settings = Settings(given.out, score, options, *how)
     if given.jobs < 1:
         raise ValueError(f"--jobs: expected at least 1, got {given.jobs}")
@@ -139,7 +151,8 @@ def threshold(arguments: argparse.Namespace) -> int:
     for case in cases:
         if case in failed:
             print(f"error: {case}: {failed[case]}", file=sys.stderr)
-    said = [f"{len(rows)} of {len(cases)} cases done", f"{sum(map(len, rows.values()))} masks in {given.out}"]
+    made = f"{len(rows)} label maps" if given.labels else f"{sum(map(len, rows.values()))} masks"
+    said = [f"{len(rows)} of {len(cases)} cases done", f"{made} in {given.out}"]
     said += [f"{len(noted)} with warnings" + f", see {given.report}" * (given.report is not None)] * bool(noted)
     print(*said, *[f"{len(failed)} failed"] * bool(failed), sep=", ")
     return int(bool(failed))
@@ -189,7 +202,7 @@ def _one(case: Path, settings: Settings) -> list[Row] | str:
     if _stopped:
         sys.exit(INTERRUPTED)
     try:
-        return threshold_case(case, settings)
+        return (threshold_case if settings.labels is None else label_case)(case, settings)
     except (ValueError, FileExistsError) as error:
         text = str(error)
     except MemoryError:

@@ -372,17 +372,21 @@ def test_maps_that_nnunet_1_cropped_are_put_back(tmp_path: Path) -> None:
 
 def test_the_names_of_nnunet(tmp_path: Path) -> None:
     path = tmp_path / "dataset.json"
-    for labels, names, background in (
-        (EXCLUSIVE, ("background", "kidney", "tumour"), True),
-        ({**EXCLUSIVE, "ignore": 3}, ("background", "kidney", "tumour"), True),
-        ({"0": "background", "2": "tumour", "1": "kidney"}, ("background", "kidney", "tumour"), True),
-        (REGIONS, ("whole", "core", "enhancing"), False),
+    names = ("background", "kidney", "tumour")
+    order = {"regions_class_order": [4, 2, 7]}
+    for content, expected in (
+        ({"labels": EXCLUSIVE}, (names, (0, 1, 2), "exclusive")),
+        ({"labels": {**EXCLUSIVE, "ignore": 3}}, (names, (0, 1, 2), "exclusive")),
+        ({"labels": {"0": "background", "2": "tumour", "1": "kidney"}}, (names, (0, 1, 2), "exclusive")),
+        ({"labels": REGIONS}, (("whole", "core", "enhancing"), (1, 2, 3), "nested")),
+        ({"labels": REGIONS, **order}, (("whole", "core", "enhancing"), (4, 2, 7), "nested")),
+        ({"labels": {"a": [1, 2], "b": [2, 3], "c": 3}}, (("a", "b", "c"), (1, 2, 3), "regions")),
     ):
-        path.write_text(json.dumps({"labels": labels}))
-        assert nnunet_classes(path, 3) == (names, background)
+        path.write_text(json.dumps(content))
+        assert nnunet_classes(path, 3) == expected
         with pytest.raises(ValueError, match=r"dataset\.json names 3 maps \(.*\), the file has 4"):
             nnunet_classes(path, 4)
-    assert nnunet_classes(tmp_path / "none.json", 2) == (("0", "1"), False)
+    assert nnunet_classes(tmp_path / "none.json", 2) == (("0", "1"), (0, 1), "")
     for text in ("{", "[]", '{"labels": {"a": "b", "c": [["d"]]}}'):
         path.write_text(text)
         with pytest.raises(ValueError, match="expected nnU-Net's labels"):
