@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import noisyseg
-from noisyseg._core.files import atomic_file, uninterrupted
+from noisyseg._core.files import atomic_file, check_target, uninterrupted
 from noisyseg.calibration import Calibration
 from noisyseg.maps.checking import check_arguments, check_files
 from noisyseg.maps.grids import ENDINGS, stem
@@ -132,8 +132,9 @@ def threshold(arguments: argparse.Namespace) -> int:
     for name, path in (("--mask", given.mask), ("--reference", given.reference)):
         if path is not None and not path.exists():
             raise ValueError(f"{name}: there is no {path}")
-    if given.report is not None and given.report.exists() and not given.overwrite:
-        raise ValueError(f"--report: {given.report} exists; replace it with --overwrite")
+    if given.out.exists() and not given.out.is_dir():
+        raise ValueError(f"--out: expected a folder, {given.out} is a file")
+    check_target("--report", given.report, given.overwrite)
     cases = [case for path in given.inputs for case in inputs(path)]
     _check_names(cases, given.out)
     rows: dict[Path, list[Row]] = {}
@@ -151,8 +152,9 @@ def threshold(arguments: argparse.Namespace) -> int:
     for case in cases:
         if case in failed:
             print(f"error: {case}: {failed[case]}", file=sys.stderr)
-    made = f"{len(rows)} label maps" if given.labels else f"{sum(map(len, rows.values()))} masks"
-    said = [f"{len(rows)} of {len(cases)} cases done", f"{made} in {given.out}"]
+    made = len(rows) if given.labels else sum(map(len, rows.values()))
+    made = f"{made} {'label map' if given.labels else 'mask'}{'s' * (made != 1)}"
+    said = [f"{len(rows)} of {len(cases)} case{'s' * (len(cases) != 1)} done", f"{made} in {given.out}"]
     said += [f"{len(noted)} with warnings" + f", see {given.report}" * (given.report is not None)] * bool(noted)
     print(*said, *[f"{len(failed)} failed"] * bool(failed), sep=", ")
     return int(bool(failed))

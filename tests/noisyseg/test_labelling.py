@@ -41,7 +41,7 @@ def table(path: Path) -> list[dict[str, str]]:
 def test_exclusive_classes_make_one_label_map(tmp_path: Path, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = save(tmp_path / "x.nii.gz", FOUR)
     assert run(path, "--out", out, "--labels", "exclusive", "--report", tmp_path / "r.csv") == 0
-    assert names(out) == ["x.nii.gz"] and "1 label maps in" in capsys.readouterr().out
+    assert names(out) == ["x.nii.gz"] and "1 of 1 case done, 1 label map in" in capsys.readouterr().out
     labels, gap = optimal_labels(FOUR, class_axis=3)
     image = nib.load(out / "x.nii.gz")
     assert np.array_equal(read(out / "x.nii.gz"), labels) and set(np.unique(labels)) == {0, 1, 2, 3}

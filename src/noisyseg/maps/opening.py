@@ -155,6 +155,12 @@ def _open_nnunet(path: Path, stored: Stored, properties: Path, options: Options)
             "name the image with --reference; with --axes czyx the masks are written without a place"
         )
     grid, turn = None, None
+    whole = tuple(found.get("shape_before_cropping", stored.shape[1:]))  # in an order of nnU-Net's choice
+    if sorted(whole) != sorted(stored.shape[1:]):
+        raise ValueError(
+            f"{properties.name} is that of an image with the sides {whole}, the map has {stored.shape[1:]}: they do "
+            "not belong together"
+        )
     if "crop_bbox" in found and found["crop_bbox"] is not None:
         stored = uncropped(stored, found)
     if options.reference is not None:
@@ -237,6 +243,8 @@ def _chosen(names: Sequence[str], wanted: Sequence[str]) -> list[int]:
             places.add(names.index(word))
         elif span and int(span[2] or span[1]) < len(names):
             places |= set(range(int(span[1]), int(span[2] or span[1]) + 1))
+        elif names == ("",):
+            raise ValueError("--classes: the file has one map, and no classes to choose from; leave --classes out")
         else:
             raise ValueError(f"--classes: there is no {word!r}; expected names or numbers of {', '.join(names)}")
     return sorted(places)
