@@ -26,8 +26,22 @@ from scipy.ndimage import gaussian_filter1d
 import noisyseg as ns
 import tiny
 from noisyseg.fields import covariance
+from reproduction.runs.run import execute
 
-MODULES = ("harness", "labels", "lean", "memory", "peers", "precision", "profiles", "run", "small", "steps", "works")
+MODULES = (
+    "harness",
+    "labels",
+    "lean",
+    "masks",
+    "memory",
+    "peers",
+    "precision",
+    "profiles",
+    "run",
+    "small",
+    "steps",
+    "works",
+)
 
 
 @pytest.fixture(scope="module")
@@ -719,6 +733,63 @@ def test_the_committed_label_maps(root):
     assert (table.less_min > -1e-4).all() and (table.gap_max < 0.01).all()
     assert set(table.data) == {"hippocampus, 2 parts", "hippocampus, nested", "head and neck", "one CT"}
     assert (table[table.method == "argmax"].less > 0.003).all()
+
+
+# ---- masks of trained networks' maps --------------------------------------------------------------------------------
+
+
+def test_masks_side_by_side(bench, monkeypatch, tmp_path, capsys):
+    """A map that stays below 1/2: a fixed threshold has nothing, t and rankseg without pruning have the block."""
+    c, label = np.full((6, 6, 6), 0.01, np.float32), np.zeros((6, 6, 6), np.uint8)
+    c[1:4, 1:4, 1:4], label[1:4, 1:4, 1:4] = 0.4, 1
+    ways = bench.masks.installed()
+    assert {"noisyseg", "1/2", "rankseg RMA", "rankseg BA", "rankseg, its defaults"} <= set(ways)
+    found = bench.masks.measure(c, label, ways, 1, 1.0)
+    for name, row in found.items():
+        best = name in ("noisyseg", "rankseg RMA", "rankseg BA")
+        assert (row["dice"], row["voxels"], row["other"]) == ((1.0, 27, 0) if best else (0.0, 0, 27)) and row["ms"] > 0
+    point = {"organ": "x", "a": 0.02}
+    table = pd.DataFrame(bench.masks.summary(point, [found, found])).set_index("method")
+    assert table.loc["1/2", ["dice", "less", "empty", "same"]].tolist() == [0, 1, 2, 0]
+    assert table.loc["noisyseg", ["dice", "less", "less_lo", "less_hi", "empty", "same"]].tolist() == [1, 0, 0, 0, 0, 2]
+    assert table.loc["rankseg RMA", "same"] == 2 and set(table.cases) == {2}
+
+
+def test_the_maps_of_a_finished_run_are_made_again(bench, tmp_path, monkeypatch, capsys):
+    data, config = tmp_path / "data", tiny.small_config(epochs=2)
+    tiny.make_data(data)
+    folder = tmp_path / "runs" / "few" / config.folder
+    metrics = execute(config, folder, data, report=lambda line: None)
+    monkeypatch.setattr(bench.masks, "project_root", lambda: tmp_path)
+    assert bench.masks.main([str(folder), "--data", str(data), "--repeats", "1", "--store"]) == 0
+    table = pd.read_csv(tmp_path / "results" / "benchmarks" / "masks.csv").set_index("method")
+    assert table.dice["noisyseg"] == pytest.approx(metrics["scores"]["CE(*)"], abs=1e-5)
+    assert table.dice["1/2"] == pytest.approx(metrics["scores"]["CE(0)"], abs=1e-5)
+    assert set(table.preset) == {"few"} and set(table["shape"]) == {"16 x 16 x 16"}
+    about = json.loads((tmp_path / "results" / "benchmarks" / "masks_provenance.json").read_text(encoding="utf-8"))
+    assert [(run["run"], run["config_hash"]) for run in about["runs"]] == [(config.name, config.hash)]
+    metrics["scores"]["CE(*)"] += 0.1
+    (folder / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"CE\(\*\) has .* other maps"):
+        bench.masks.main([str(folder), "--data", str(data)])
+    (folder / "metrics.json").unlink()
+    with pytest.raises(ValueError, match="not finished"):
+        bench.masks.main([str(folder), "--data", str(data)])
+
+
+def test_the_committed_masks(root):
+    """Ours and rankseg's solvers are alike, a fixed threshold is worse on noisy labels, and its three makers agree."""
+    table = pd.read_csv(root / "results" / "benchmarks" / "masks.csv").set_index(["organ", "a", "method"])
+    about = json.loads((root / "results" / "benchmarks" / "masks_provenance.json").read_text(encoding="utf-8"))
+    assert not about["commit"].endswith("dirty") and None not in about["peers"].values()
+    assert len(about["runs"]) * len(table.index.unique("method")) == len(table) == 28
+    for (organ, a), group in table.groupby(level=["organ", "a"]):
+        rows = group.droplevel(["organ", "a"])
+        assert rows.loc[["rankseg RMA", "rankseg BA"], "less"].abs().max() < 0.001, organ
+        assert rows.loc["1/2", "dice"] == rows.loc["MONAI AsDiscrete", "dice"]
+        assert rows.loc["1/2", "dice"] == pytest.approx(rows.loc["nnU-Net export", "dice"], abs=0.001)
+        assert rows.loc["1/2", "less"] > 0 and (a == 0 or rows.loc["1/2", "less_lo"] > 0)
+        assert rows.loc["noisyseg", "empty"] == 0 and rows.loc["rankseg RMA", "ms"] > 10 * rows.loc["noisyseg", "ms"]
 
 
 # ---- Lean U-Net ----

@@ -219,6 +219,16 @@ def test_search_from_the_disk_finds_the_function_before_pages_that_use_the_word(
         assert any(link.startswith("notebooks/") for link in links)
 
 
+def test_search_from_the_disk_finds_how_to_install(chromium, html):
+    """Its page comes first, with the section, and a search for the command's name finds that page, too."""
+    with Visit(chromium, html, "search", query="?q=install") as visit:
+        links = [link for link, _ in results(visit)]
+        assert links[0].startswith("book/files.html") and "book/files.html#install" in links[:3], links[:5]
+    with Visit(chromium, html, "search", query="?q=threshold") as visit:
+        pages = list(dict.fromkeys(link.split("#")[0] for link, _ in results(visit)))
+        assert "book/files.html" in pages[:10], pages
+
+
 def test_search_from_the_disk_shows_where_the_word_stands(chromium, html):
     with Visit(chromium, html, "search", query="?q=outline") as visit:
         found = results(visit)

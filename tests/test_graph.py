@@ -96,5 +96,5 @@ def test_no_module_imports_itself_through_others() -> None:
 
 def test_the_library_is_small() -> None:
     library = {module: path for module, path in MODULES.items() if module.split(".")[0] == "noisyseg"}
-    assert sum(len(path.read_text(encoding="utf-8").splitlines()) for path in library.values()) <= 5750
+    assert sum(len(path.read_text(encoding="utf-8").splitlines()) for path in library.values()) <= 5950
     assert len(list((SRC / "noisyseg").glob("*.py"))) <= 13

@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import noisyseg
-from noisyseg._core.files import atomic_file, uninterrupted
+from noisyseg._core.files import atomic_file, check_target, uninterrupted
 from noisyseg.calibration import Calibration
 from noisyseg.maps.checking import check_arguments, check_files
 from noisyseg.maps.grids import ENDINGS, stem
+from noisyseg.maps.labelling import KINDS, label_case
 from noisyseg.maps.metric import metric
 from noisyseg.maps.opening import Options, inputs
 from noisyseg.maps.thresholding import Row, Settings, threshold_case
@@ -83,6 +84,12 @@ def threshold_arguments(parser: argparse.ArgumentParser) -> None:
         help="decide first whether the structure is there: the probability that it is absent, or a CSV file with "
         "columns case and absent",
     )
+    add(
+        "--labels",
+        choices=KINDS,
+        help="one label map with the best mean Dice instead of a mask for each class: of exclusive classes, or of "
+        "nested regions, the largest first; needs the memory of all classes",
+    )
     add("--overwrite", action="store_true", help="replace files that exist")
     reading_arguments(parser)
 
@@ -111,8 +118,13 @@ def threshold(arguments: argparse.Namespace) -> int:
     score = metric(given.metric, given.alpha, given.beta)
     if given.absent is not None and given.metric != "dice":
         raise ValueError(f"--absent: expected --metric dice with it, got {given.metric}")
+    if given.labels is not None:
+        wrong = [f"--{name}" for name in ("absent", "calibration") if getattr(given, name) is not None]
+        wrong += ["--figure"] * given.figure + [f"--metric {given.metric}"] * (given.metric != "dice")
+        if wrong:
+            raise ValueError(f"--labels: not with {', '.join(wrong)}")
     calibration = None if given.calibration is None else Calibration.load(given.calibration)
-    how = (given.mask, given.clip, given.figure, given.overwrite, calibration, _absent(given.absent))
+    how = (given.mask, given.clip, given.figure, given.overwrite, calibration, _absent(given.absent), given.labels)
     settings = Settings(given.out, score, options, *how)
     if given.jobs < 1:
         raise ValueError(f"--jobs: expected at least 1, got {given.jobs}")
@@ -121,8 +133,9 @@ def threshold(arguments: argparse.Namespace) -> int:
     for name, path in (("--mask", given.mask), ("--reference", given.reference)):
         if path is not None and not path.exists():
             raise ValueError(f"{name}: there is no {path}")
-    if given.report is not None and given.report.exists() and not given.overwrite:
-        raise ValueError(f"--report: {given.report} exists; replace it with --overwrite")
+    if given.out.exists() and not given.out.is_dir():
+        raise ValueError(f"--out: expected a folder, {given.out} is a file")
+    check_target("--report", given.report, given.overwrite)
     cases = [case for path in given.inputs for case in inputs(path)]
     _check_names(cases, given.out)
     rows: dict[Path, list[Row]] = {}
@@ -140,7 +153,9 @@ def threshold(arguments: argparse.Namespace) -> int:
     for case in cases:
         if case in failed:
             print(f"error: {case}: {failed[case]}", file=sys.stderr)
-    said = [f"{len(rows)} of {len(cases)} cases done", f"{sum(map(len, rows.values()))} masks in {given.out}"]
+    made = len(rows) if given.labels else sum(map(len, rows.values()))
+    made = f"{made} {'label map' if given.labels else 'mask'}{'s' * (made != 1)}"
+    said = [f"{len(rows)} of {len(cases)} case{'s' * (len(cases) != 1)} done", f"{made} in {given.out}"]
     said += [f"{len(noted)} with warnings" + f", see {given.report}" * (given.report is not None)] * bool(noted)
     print(*said, *[f"{len(failed)} failed"] * bool(failed), sep=", ")
     return int(bool(failed))
@@ -190,7 +205,7 @@ def _one(case: Path, settings: Settings) -> list[Row] | str:
     global _busy
     try:
         _busy = True
-        return threshold_case(case, settings)
+        return (threshold_case if settings.labels is None else label_case)(case, settings)
     except (ValueError, FileExistsError) as error:
         text = str(error)
     except MemoryError:

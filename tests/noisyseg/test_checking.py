@@ -76,7 +76,7 @@ def test_one_case_and_one_class_of_nnunets(tmp_path, capsys):
     assert "choose with --classes one of" in refused(capsys, *words)
     assert run(*words, "--classes", "tumour") == 0
     shown = capsys.readouterr().out
-    assert "1 images" in shown and "Too few images for a verdict" in shown
+    assert "1 image\n" in shown and "nan" not in shown and "Too few images for a verdict" in shown
 
 
 @pytest.mark.parametrize(

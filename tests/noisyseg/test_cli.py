@@ -5,8 +5,12 @@ from __future__ import annotations
 import argparse
 import csv
 import io
+import json
 import os
+import pickle
 import re
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -81,7 +85,7 @@ def test_it_goes_on_after_an_error_and_names_it(tmp_path: Path, out: Path, capsy
         first, second = output.err.splitlines()
         assert first.startswith(f"error: {bad}: the map (shape") and "divide by 100" in first
         assert second.startswith(f"error: {tmp_path / 'cut.nii.gz'}: EOFError")
-        assert "1 of 3 cases done, 1 masks" in output.out and "2 failed" in output.out
+        assert "1 of 3 cases done, 1 mask in" in output.out and "2 failed" in output.out
         assert names(out) == ["good.nii"] and len((tmp_path / "r.csv").read_text().splitlines()) == 2
 
 
@@ -228,6 +232,38 @@ def test_files_that_are_none(tmp_path, out, capsys) -> None:
     assert "expected real numbers" in refused(capsys, out, save(tmp_path / "rgb.nii", rgb))
 
 
+@pytest.mark.parametrize(
+    ("array", "said"),
+    [
+        (M.astype(complex), "expected real numbers, got an array of complex128"),
+        (np.full(SHAPE, "a"), "expected real numbers, got an array of <U1"),
+        (np.zeros((0, 3, 3)), "expected voxels, got an array of shape (0, 3, 3), which is empty"),
+    ],
+)
+def test_arrays_of_something_else(tmp_path, out, capsys, array, said) -> None:
+    np.save(tmp_path / "x.npy", array)
+    np.savez(tmp_path / "y.npz", array)
+    assert said in refused(capsys, out, tmp_path / "x.npy") and said in refused(capsys, out, tmp_path / "y.npz")
+
+
+def test_one_map_has_no_classes_to_choose(tmp_path, out, capsys) -> None:
+    assert "the file has one map" in refused(capsys, out, save(tmp_path / "x.nii", M), "--classes", "1")
+
+
+def test_what_cannot_be_written_is_said_before_the_work(tmp_path, out, capsys, monkeypatch) -> None:
+    path, file, labels = save(tmp_path / "x.nii", M), tmp_path / "file", save(tmp_path / "l.nii", np.uint8(M > 0.3))
+    file.touch()
+    assert f"--report: expected a file, {tmp_path} is a folder" in refused(capsys, out, path, "--report", tmp_path)
+    assert f"{file} is no folder" in refused(capsys, out, path, "--report", file / "r.csv")
+    assert run(path, "--out", file) == 1 and "--out: expected a folder" in capsys.readouterr().err
+    for option in ("--report", "--calibration"):
+        assert main(["check", str(path), str(labels), option, str(tmp_path), "--overwrite"]) == 1
+        captured = capsys.readouterr()
+        assert f"{option}: expected a file" in captured.err and captured.out == ""
+    monkeypatch.setattr(files.os, "access", lambda *_: False)  # root may write anywhere
+    assert "may be written" in refused(capsys, out, path, "--report", tmp_path / "new" / "r.csv")
+
+
 def test_a_member_that_is_cut_short(tmp_path, out, capsys) -> None:
     content = io.BytesIO()
     np.save(content, P)
@@ -335,7 +371,7 @@ def case(path, settings):
 cli.threshold_case = case
 cli._become_worker()
 try:
-    cli._one(PATH, None)
+    cli._one(PATH, cli.Settings(PATH.parent))
 except BaseException:
     print("caught", flush=True)
 time.sleep(60)
@@ -363,3 +399,49 @@ def test_the_commands_of_the_texts_are_understood(name: str, monkeypatch: pytest
             known |= command.arguments(parser := argparse.ArgumentParser()) or set(parser._option_string_actions)
         assert known - options <= {"-h", "--help", "--out", "--metric", "--alpha", "--beta", "--mask", "--report"}
         assert options - known <= {"--save_probabilities", "--save_npz", "--fast"}
+
+
+# ---- the documented commands, run as they stand ---------------------------------------------------------------------
+
+
+def documented(text: str) -> list[tuple[str, list[str]]]:
+    """The commands of each section, by its heading."""
+    sections = re.split(r"(?m)^## ", text)
+    found = [(part.split("\n")[0], re.findall(r"^noisyseg (.*)$", part, re.MULTILINE)) for part in sections]
+    return [(heading, lines) for heading, lines in found if lines]
+
+
+def lay_out(folder: Path, heading: str) -> None:
+    """The files that the commands of a section are about, in a folder with a blank in its path."""
+    for name in ("maps", "new_maps", "regions", "labels"):
+        (folder / name).mkdir(parents=True)
+    for k in range(6):
+        save(folder / "maps" / f"case {k}.nii.gz", M ** (1 + k / 10))
+        save(folder / "new_maps" / f"new {k}.nii.gz", M ** (1 + k / 10))
+        save(folder / "labels" / f"case {k}.nii.gz", (M > 0.4 + k / 100).astype(np.uint8))
+    if "label map" in heading:
+        shutil.rmtree(folder / "maps")
+        (folder / "maps").mkdir()
+        save(folder / "maps" / "case 1.nii.gz", P.transpose(1, 2, 3, 0))
+        save(folder / "regions" / "case 1.nii.gz", np.stack([M, M / 2], axis=-1))
+    if "nnU-Net" in heading or "TotalSegmentator" in heading:
+        shutil.rmtree(folder / "maps")
+        (folder / "maps").mkdir()
+        labels = EXCLUSIVE if "nnU-Net" in heading else None
+        four = np.concatenate([P, 0 * P[:1]]) if labels is None else P
+        np.savez_compressed(folder / "maps" / "ct.npz", probabilities=four.transpose(0, 3, 2, 1))
+        (folder / "maps" / "ct.pkl").write_bytes(pickle.dumps({"sitk_stuff": ITK}))
+        if labels:
+            (folder / "maps" / "dataset.json").write_text(json.dumps({"labels": labels}))
+
+
+@pytest.mark.parametrize("name", ["README.md", "book/files.md"])
+def test_the_commands_of_the_texts_work_one_after_the_other(name: str, tmp_path: Path, monkeypatch, capsys) -> None:
+    sections = documented((Path(__file__).resolve().parents[2] / name).read_text(encoding="utf-8"))
+    assert len(sections) == (1 if name == "README.md" else 5)
+    for k, (heading, lines) in enumerate(sections):
+        folder = tmp_path / f"section {k}"
+        lay_out(folder, heading)
+        monkeypatch.chdir(folder)
+        for line in lines:
+            assert main(shlex.split(line)) == 0, (heading, line, capsys.readouterr().err)

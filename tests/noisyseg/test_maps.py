@@ -372,21 +372,46 @@ def test_maps_that_nnunet_1_cropped_are_put_back(tmp_path: Path) -> None:
 
 def test_the_names_of_nnunet(tmp_path: Path) -> None:
     path = tmp_path / "dataset.json"
-    for labels, names, background in (
-        (EXCLUSIVE, ("background", "kidney", "tumour"), True),
-        ({**EXCLUSIVE, "ignore": 3}, ("background", "kidney", "tumour"), True),
-        ({"0": "background", "2": "tumour", "1": "kidney"}, ("background", "kidney", "tumour"), True),
-        (REGIONS, ("whole", "core", "enhancing"), False),
+    names = ("background", "kidney", "tumour")
+    order = {"regions_class_order": [4, 2, 7]}
+    for content, expected in (
+        ({"labels": EXCLUSIVE}, (names, (0, 1, 2), "exclusive")),
+        ({"labels": {**EXCLUSIVE, "ignore": 3}}, (names, (0, 1, 2), "exclusive")),
+        ({"labels": {"0": "background", "2": "tumour", "1": "kidney"}}, (names, (0, 1, 2), "exclusive")),
+        ({"labels": REGIONS}, (("whole", "core", "enhancing"), (1, 2, 3), "nested")),
+        ({"labels": REGIONS, **order}, (("whole", "core", "enhancing"), (4, 2, 7), "nested")),
+        ({"labels": {"a": [1, 2], "b": [2, 3], "c": 3}}, (("a", "b", "c"), (1, 2, 3), "regions")),
     ):
-        path.write_text(json.dumps({"labels": labels}))
-        assert nnunet_classes(path, 3) == (names, background)
+        path.write_text(json.dumps(content))
+        assert nnunet_classes(path, 3) == expected
         with pytest.raises(ValueError, match=r"dataset\.json names 3 maps \(.*\), the file has 4"):
             nnunet_classes(path, 4)
-    assert nnunet_classes(tmp_path / "none.json", 2) == (("0", "1"), False)
+    assert nnunet_classes(tmp_path / "none.json", 2) == (("0", "1"), (0, 1), "")
     for text in ("{", "[]", '{"labels": {"a": "b", "c": [["d"]]}}'):
         path.write_text(text)
         with pytest.raises(ValueError, match="expected nnU-Net's labels"):
             nnunet_classes(path, 2)
+
+
+def test_a_pkl_of_another_image(tmp_path: Path) -> None:
+    """nnU-Net writes the shape in the order that it works in, whatever that is."""
+    ours = {"sitk_stuff": ITK, "shape_before_cropping": (SHAPE[1], SHAPE[2], SHAPE[0])}
+    assert open_maps(nnunet(tmp_path / "x.npz", ours)).shape == SHAPE
+    with pytest.raises(ValueError, match=r"x\.pkl is that of an image with the sides \(9, 6, 5\), the map has"):
+        open_maps(nnunet(tmp_path / "x.npz", {**ours, "shape_before_cropping": (9, 6, 5)}))
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="Linux says what of a file is in memory")
+def test_what_was_read_of_an_npy_file_is_given_back(tmp_path: Path) -> None:
+    path = tmp_path / "x.npy"
+    np.save(path, np.full((8, 128, 64, 128), 0.25, np.float32))
+    most = 0
+    for _, m in open_maps(path, Options(axes="cxyz")).each():
+        assert m.sum() == 0.25 * m.size
+        parts = re.split(r"(?m)^(?=[0-9a-f]+-)", Path("/proc/self/smaps").read_text())
+        held = sum(int(re.findall(r"\nRss: +(\d+)", part)[0]) for part in parts if str(path) in part)
+        most = max(most, held)
+    assert 4096 <= most <= 4 * 4096, "KiB, of eight classes of 4096: the system maps more than it is asked for"
 
 
 def test_without_its_pkl_nnunets_map_needs_its_image(tmp_path: Path) -> None:

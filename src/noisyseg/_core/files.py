@@ -46,6 +46,19 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         raise
 
 
+def check_target(name: str, path: Path | None, overwrite: bool) -> None:
+    """Raise `ValueError`, before hours of work, if a file that an option names cannot be written in the end."""
+    if path is None:
+        return
+    if path.is_dir():
+        raise ValueError(f"{name}: expected a file, {path} is a folder")
+    if path.exists() and not overwrite:
+        raise ValueError(f"{name}: {path} exists; replace it with --overwrite")
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise ValueError(f"{name}: {path} cannot be written: {folder} is no folder that may be written")
+
+
 @contextmanager
 def uninterrupted() -> Iterator[None]:
     """Let Ctrl-C and a request to end wait until the block has ended, so that what belongs together is done together.

@@ -82,9 +82,8 @@ class Report:
     def sentence(self) -> str:
         """The verdict and its reason."""
         if self.verdict == "too few images":
-            return (
-                f"Too few images for a verdict: {len(self._present)} labels are not empty, expected {ENOUGH} or more."
-            )
+            found = len(self._present)
+            return f"Too few images for a verdict: expected {ENOUGH} labels or more that are not empty, got {found}."
         t, half, promised, new = (
             self._mean(name)[0] for name in ("dice_t", "dice_half", "promised", "dice_recalibrated")
         )
@@ -114,12 +113,13 @@ class Report:
 
     def text(self) -> str:
         """Write the report that a person reads: means, the bins of all images together, and the verdict."""
-        lines = [f"{len(self.images)} images"]
+        lines = [f"{len(self.images)} image{'s' * (len(self.images) != 1)}"]
         if self._present:
             lines += [f"{'':34}{'mean':>8}{'least':>8}{'most':>8}"]
             for name, words in WORDS.items():
                 x = [asdict(row)[name] for row in self._present]
-                lines.append(f"{words:34}" + "".join(f"{v:8.3f}" for v in (np.mean(x), min(x), max(x))))
+                if not np.isnan(x).all():  # too few images are not recalibrated
+                    lines.append(f"{words:34}" + "".join(f"{v:8.3f}" for v in (np.mean(x), min(x), max(x))))
         lines += ["", f"{'values of the map':20}{'voxels':>12}{'mean':>8}{'foreground':>12}"]
         for low, high, (n, soft, truth) in zip(EDGES, EDGES[1:], self.bins.T, strict=False):
             if n:

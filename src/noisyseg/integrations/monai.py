@@ -1,6 +1,6 @@
 """MONAI's post-processing: the best threshold where `monai.transforms.AsDiscrete` has a fixed one.
 
-Needs MONAI 1.4 or later: ``pip install noisyseg[monai]``.
+Needs MONAI 1.4 or later: ``pip install .[monai]`` in a copy of the repository.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """TorchIO's transforms: Gaussian label noise as an augmentation, and the best masks of probability maps.
 
-Needs TorchIO 0.20 or later: ``pip install noisyseg[torchio]``.
+Needs TorchIO 0.20 or later: ``pip install .[torchio]`` in a copy of the repository.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from noisyseg._core.files import atomic_file, uninterrupted
+from noisyseg._core.files import atomic_file, check_target, uninterrupted
 from noisyseg.calibration import KINDS, check, fit
 from noisyseg.maps.grids import stem
 from noisyseg.maps.opening import Maps, Options, inputs, open_maps
@@ -33,9 +33,8 @@ def check_files(given: argparse.Namespace, options: Options) -> int:
     paths = inputs(given.maps)
     if len(paths) > 1 and not given.labels.is_dir():
         raise ValueError(f"LABELS: expected a folder with a label for each of {len(paths)} maps, got {given.labels}")
-    for name, path in (("--report", given.report), ("--calibration", given.calibration)):
-        if path is not None and path.exists() and not given.overwrite:
-            raise ValueError(f"{name}: {path} exists; replace it with --overwrite")
+    check_target("--report", given.report, given.overwrite)
+    check_target("--calibration", given.calibration, given.overwrite)
 
     def each(read: Callable[[Maps], np.ndarray]) -> Iterator[np.ndarray]:
         for path in paths:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from nibabel.orientations import aff2axcodes, axcodes2ornt, inv_ornt_aff, io_orientation, ornt_transform
@@ -59,30 +60,49 @@ def uncropped(stored: Stored, found: dict[str, Any]) -> Stored:
     return Stored((stored.shape[0], *full), run)
 
 
-def nnunet_classes(path: Path, count: int) -> tuple[tuple[str, ...], bool]:
-    """Give the names of nnU-Net's maps, from its ``dataset.json``, and whether the first one is the background.
+class Classes(NamedTuple):
+    """What ``dataset.json`` says about the maps of a file: names, values in a label map, and what kind they are of.
 
-    Exclusive labels are in the order of their numbers, regions in that of the file. Without the file, which version 1
-    and TotalSegmentator do not write, the maps are numbered from 0.
+    `kind` is ``exclusive`` (the first map then is the background), ``nested`` (regions, each within the one before it),
+    ``regions`` (others), or empty without the file.
+    """
+
+    names: tuple[str, ...]
+    values: tuple[int, ...]
+    kind: str
+
+
+def nnunet_classes(path: Path, count: int) -> Classes:
+    """Read nnU-Net's ``dataset.json``.
+
+    Exclusive labels are in the order of their numbers, regions in that of the file; a region's value is that of
+    ``regions_class_order``. Without the file, which version 1 and TotalSegmentator do not write, the maps are numbered
+    from 0.
     """
     if not path.exists():
-        return tuple(map(str, range(count))), False
+        return Classes(tuple(map(str, range(count))), tuple(range(count)), "")
     try:
-        labels: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["labels"]
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        labels = content["labels"]
         if all(name.isdigit() for name in labels):  # version 1: number to name
             labels = {name: int(number) for number, name in labels.items()}
         labels.pop("ignore", None)
         regions = any(isinstance(value, list) and len(value) > 1 for value in labels.values())
         numbers = {name: min(value) if isinstance(value, list) else int(value) for name, value in labels.items()}
+        kind = "exclusive"
+        if regions:
+            names = tuple(name for name, value in labels.items() if value not in (0, [0]))
+            values = tuple(int(value) for value in content.get("regions_class_order") or range(1, len(names) + 1))
+            sets = [set(np.atleast_1d(labels[name]).tolist()) for name in names]
+            kind = "nested" if all(inner <= outer for outer, inner in pairwise(sets)) else "regions"
+        else:
+            names = tuple(sorted(numbers, key=numbers.__getitem__))
+            values = tuple(numbers[name] for name in names)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ValueError(f"{path.name}: expected nnU-Net's labels, got {error!r}") from None
-    if regions:
-        names = tuple(name for name, value in labels.items() if value not in (0, [0]))
-    else:
-        names = tuple(sorted(numbers, key=numbers.__getitem__))
-    if len(names) != count:
+    if len(names) != count or len(values) != count:
         raise ValueError(
             f"{path.name} names {len(names)} maps ({', '.join(names)}), the file has {count}: they do not belong "
             f"together. Without {path.name} the maps are numbered"
         )
-    return names, not regions
+    return Classes(names, values, kind)

@@ -35,7 +35,21 @@ def _slices(array: Any) -> Callable[[int | None, Sequence[int]], Iterator[np.nda
 def open_npy(path: Path) -> Stored:
     """Open an ``.npy`` file as a map of memory; objects, which would be unpickled, are refused."""
     array = np.load(path, mmap_mode="r", allow_pickle=False)
-    return Stored(array.shape, _slices(array))
+    _check(array.dtype, array.shape)
+
+    def run(axis: int | None, places: Sequence[int]) -> Iterator[np.ndarray]:
+        for k in [0] if axis is None else places:  # a map of memory for each, so that what was read is given back
+            yield from _slices(np.load(path, mmap_mode="r", allow_pickle=False))(axis, [k])
+
+    return Stored(array.shape, run)
+
+
+def _check(dtype: np.dtype, shape: tuple[int, ...]) -> None:
+    """Raise `ValueError` unless an array holds real numbers."""
+    if dtype.kind not in "biuf":
+        raise ValueError(f"expected real numbers, got an array of {dtype}")
+    if 0 in shape:
+        raise ValueError(f"expected voxels, got an array of shape {shape}, which is empty")
 
 
 def key_of(path: Path, key: str | None) -> str:
@@ -58,6 +72,7 @@ def open_npz(path: Path, key: str) -> Stored:
         shape, fortran, dtype = _header(file)
     if dtype.hasobject:
         raise ValueError(f"array {key!r} holds Python objects, which are not read; store numbers")
+    _check(dtype, shape)
 
     def run(axis: int | None, places: Sequence[int]) -> Iterator[np.ndarray]:
         if axis != 0 or fortran or len(shape) == 1:

@@ -11,7 +11,7 @@ import numpy as np
 from nibabel.orientations import apply_orientation
 
 from noisyseg.maps.grids import ENDINGS, Grid, grid_of, load, stem
-from noisyseg.maps.nnunet import nnunet_classes, nnunet_grid, uncropped
+from noisyseg.maps.nnunet import Classes, nnunet_classes, nnunet_grid, uncropped
 from noisyseg.maps.numpy_files import NNUNET_KEYS, Stored, key_of, open_npy, open_npz
 from noisyseg.maps.pickles import read_properties
 
@@ -34,7 +34,8 @@ class Maps(NamedTuple):
 
     `classes` are the names of the chosen ones ("" for the only map of a file), and iterating gives (name, map) in the
     file's order. Maps are in the order (x, y, z) of `grid`; without a grid (None) in that of the file, of `shape`.
-    `many` says whether the file holds more maps than one, chosen or not.
+    `many` says whether the file holds more maps than one, chosen or not; `values` are those of the classes in a label
+    map; `kind` is that of `noisyseg.maps.nnunet.Classes`.
     """
 
     path: Path
@@ -43,6 +44,8 @@ class Maps(NamedTuple):
     grid: Grid | None
     many: bool
     read: Callable[[], Iterator[np.ndarray]]
+    values: tuple[int, ...]
+    kind: str
 
     def each(self) -> Iterator[tuple[str, np.ndarray]]:
         """Give every chosen class with its map; only one is in memory at a time where the file allows it."""
@@ -144,7 +147,7 @@ def _open_nnunet(path: Path, stored: Stored, properties: Path, options: Options)
     """Open a file of nnU-Net's, version 1 or 2: (class, z, y, x), with the geometry in its ``.pkl``."""
     if len(stored.shape) != 4:
         raise ValueError(f"expected nnU-Net's axes (class, z, y, x), got an array of shape {stored.shape}")
-    classes, background = nnunet_classes(path.parent / "dataset.json", stored.shape[0])
+    classes = nnunet_classes(path.parent / "dataset.json", stored.shape[0])
     found: dict[str, Any] = read_properties(properties) if properties.exists() else {}
     if not found and options.reference is None:
         raise ValueError(
@@ -152,13 +155,19 @@ def _open_nnunet(path: Path, stored: Stored, properties: Path, options: Options)
             "name the image with --reference; with --axes czyx the masks are written without a place"
         )
     grid, turn = None, None
+    whole = tuple(found.get("shape_before_cropping", stored.shape[1:]))  # in an order of nnU-Net's choice
+    if sorted(whole) != sorted(stored.shape[1:]):
+        raise ValueError(
+            f"{properties.name} is that of an image with the sides {whole}, the map has {stored.shape[1:]}: they do "
+            "not belong together"
+        )
     if "crop_bbox" in found and found["crop_bbox"] is not None:
         stored = uncropped(stored, found)
     if options.reference is not None:
         grid = reference_grid(path, options)
     elif "sitk_stuff" in found or "nibabel_stuff" in found or "itk_origin" in found:
         grid, turn = nnunet_grid(found, stored.shape[:0:-1])
-    return _maps(path, stored, "czyx", grid, options, classes, background, turn)
+    return _maps(path, stored, "czyx", grid, options, classes, turn)
 
 
 def reference_grid(path: Path, options: Options) -> Grid:
@@ -193,8 +202,7 @@ def _maps(
     axes: str,
     grid: Grid | None,
     options: Options,
-    classes: tuple[str, ...] | None = None,
-    background: bool = False,
+    classes: Classes | None = None,
     turn: Any = None,
 ) -> Maps:
     axis, order = _layout(axes, stored.shape)
@@ -205,8 +213,9 @@ def _maps(
             f"the map has {spatial} voxels along x, y, z (axes {axes} of an array of shape {stored.shape}), its image "
             f"{grid.shape}: name the axes with --axes, or another image with --reference"
         )
-    names = classes or (tuple(map(str, range(count))) if axis is not None else ("",))
-    chosen = _chosen(names, options.classes) if options.classes else range(int(background), count)
+    numbers = tuple(range(count))
+    names, values, kind = classes or (tuple(map(str, numbers)) if axis is not None else ("",), numbers, "")
+    chosen = _chosen(names, options.classes) if options.classes else range(int(kind == "exclusive"), count)
     left = [k for k in range(len(axes)) if k != axis]  # of a slice
     squeeze = tuple(left.index(k) for k in left if axes[k] == "1")
     kept = [k for k in left if axes[k] != "1"]
@@ -221,7 +230,8 @@ def _maps(
             yield m if m.flags.forc and m.dtype.isnative else m.astype(m.dtype.newbyteorder("="), order="K")
 
     shape = grid.shape if grid else spatial
-    return Maps(path, tuple(names[k] for k in chosen), shape, grid, count > 1, read)
+    chosen_values = tuple(values[k] for k in chosen)
+    return Maps(path, tuple(names[k] for k in chosen), shape, grid, count > 1, read, chosen_values, kind)
 
 
 def _chosen(names: Sequence[str], wanted: Sequence[str]) -> list[int]:
@@ -233,6 +243,8 @@ def _chosen(names: Sequence[str], wanted: Sequence[str]) -> list[int]:
             places.add(names.index(word))
         elif span and int(span[2] or span[1]) < len(names):
             places |= set(range(int(span[1]), int(span[2] or span[1]) + 1))
+        elif names == ("",):
+            raise ValueError("--classes: the file has one map, and no classes to choose from; leave --classes out")
         else:
             raise ValueError(f"--classes: there is no {word!r}; expected names or numbers of {', '.join(names)}")
     return sorted(places)

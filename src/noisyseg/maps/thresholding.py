@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -41,10 +42,14 @@ class Settings(NamedTuple):
     overwrite: bool = False
     calibration: Calibration | None = None  # applied to every map
     absent: float | dict[str, float] | None = None  # probability that there is nothing to find, of all or of each case
+    labels: str | None = None  # exclusive or nested: one label map of all classes, see `noisyseg.maps.labelling`
 
 
 class Row(NamedTuple):
-    """A line of the report. Volumes are in voxels; `changed` is the share of the voxels that count."""
+    """A line of the report. Volumes are in voxels; `changed` is the share of the voxels that count.
+
+    `value` is what the voxels of the mask have in its file; `gap`, of a label map, is what its mean Dice lacks at most.
+    """
 
     case: str
     label: str
@@ -57,6 +62,8 @@ class Row(NamedTuple):
     voxels_soft: float
     voxel_mm3: float | None
     changed: float
+    value: int
+    gap: float | None
     warnings: str
 
 
@@ -77,34 +84,49 @@ def threshold_case(path: Path, settings: Settings) -> list[Row]:
     if len(set(targets.values())) < len(targets):
         raise ValueError(f"classes {', '.join(maps.classes)} give masks of one name; choose with --classes")
     pictures = {name: target.with_name(f"{stem(target)}.png") for name, target in targets.items() if settings.figure}
-    for target in (*targets.values(), *pictures.values()):
-        if target.exists() and not settings.overwrite:
-            raise FileExistsError(f"{target} exists; replace it with --overwrite, or choose another --out")
+    check_new((*targets.values(), *pictures.values()), settings.overwrite)
     rows = []
     with ExitStack() as files:
         for name, m in maps.each():
             try:
                 t, mask, row = _threshold(m, where, settings, absent, maps.many)
             except ValueError as error:
-                raise ValueError(f"{f'class {name}: ' if name else ''}{_in_files(str(error))}") from None
+                raise ValueError(f"{f'class {name}: ' if name else ''}{in_files(str(error))}") from None
             target = targets[name]
             with uninterrupted():
                 file = files.enter_context(atomic_file(target))
-            if maps.grid:
-                maps.grid.write(mask, file)
-            elif target.suffix == ".npy":
-                np.save(file, mask.view(np.uint8))
-            else:
-                np.savez_compressed(file, mask=mask.view(np.uint8))
+            write_voxels(mask, target, file, maps)
             if settings.figure:
                 with uninterrupted():
                     file = files.enter_context(atomic_file(pictures[name]))
                 draw(file, m, min(t, 1.0), mask, settings.metric, row["promised"])
-            mm3 = maps.grid.voxel_mm3 if maps.grid else None
-            rows.append(Row(stem(path), name, target.name, settings.metric.name, t, voxel_mm3=mm3, **row))
+            same = {"voxel_mm3": voxel_mm3(maps), "value": 1, "gap": None}
+            rows.append(Row(stem(path), name, target.name, settings.metric.name, t, **same, **row))
         with uninterrupted():
             files.close()
     return rows
+
+
+def check_new(targets: Iterable[Path], overwrite: bool) -> None:
+    """Raise `FileExistsError` if a file is there that would be replaced."""
+    for target in targets:
+        if target.exists() and not overwrite:
+            raise FileExistsError(f"{target} exists; replace it with --overwrite, or choose another --out")
+
+
+def write_voxels(voxels: np.ndarray, target: Path, file: Any, maps: Maps) -> None:
+    """Write booleans or uint8 into an open file, where the maps lie."""
+    if maps.grid:
+        maps.grid.write(voxels, file)
+    elif target.suffix == ".npy":
+        np.save(file, voxels.view(np.uint8))
+    else:
+        np.savez_compressed(file, mask=voxels.view(np.uint8))
+
+
+def voxel_mm3(maps: Maps) -> float | None:
+    """Give the volume of a voxel, where it is known."""
+    return maps.grid.voxel_mm3 if maps.grid else None
 
 
 def _threshold(
@@ -125,7 +147,7 @@ def _threshold(
     if where is not None:
         mask &= where
     counted = (m, mask) if where is None else (m[where], mask[where])
-    soft, inside, ones, half = _sums(*counted)
+    soft, inside, ones, half = sums(*counted)
     if not many and inside == ones == soft > 0:
         raise ValueError(NO_MAP)
     promised = score.score(inside, ones, soft) if absent is None else absent if t == math.inf else 2 * t
@@ -168,7 +190,7 @@ def clipped(m: np.ndarray) -> np.ndarray:
     return m.clip(0, 1) if off else m
 
 
-def _sums(m: np.ndarray, mask: np.ndarray) -> tuple[float, float, int, int]:
+def sums(m: np.ndarray, mask: np.ndarray) -> tuple[float, float, int, int]:
     """Give the sum of a map, that within its mask, the voxels of the mask and those of at least 1/2."""
     soft, inside, ones, half = [], [], 0, 0
     flat, chosen = m.ravel(order="K"), mask.ravel(order="K")
@@ -183,7 +205,7 @@ def _sums(m: np.ndarray, mask: np.ndarray) -> tuple[float, float, int, int]:
     return math.fsum(soft), math.fsum(inside), ones, half
 
 
-def _in_files(text: str) -> str:
+def in_files(text: str) -> str:
     """Say what the library advises about arrays so that it holds for files."""
     for array, file in (
         ("m (", "the map ("),
@@ -193,6 +215,7 @@ def _in_files(text: str) -> str:
         ("use np.clip(m, 0, 1)", "clip it with --clip"),
         ("or leave these voxels out where the function has `where`", "or leave these voxels out with --mask"),
         ("Mend the array", "Mend the file"),
+        ("use optimal_dice or nested_labels", "use --labels nested, or leave --labels out"),
         ("choose one: m == k", "this is a file of labels: give the map of probabilities"),
     ):
         text = text.replace(array, file)
@@ -201,9 +224,13 @@ def _in_files(text: str) -> str:
 
 def mask_name(maps: Maps, name: str) -> str:
     """Give the name of the file of a mask: that of the map, with the class where several are written."""
-    ending = maps.grid.ending if maps.grid else maps.path.suffix
     part = "_" + re.sub(r"[^\w.+-]", "-", name) if len(maps.classes) > 1 else ""
-    return f"{stem(maps.path)}{part}{ending}"
+    return f"{stem(maps.path)}{part}{file_ending(maps)}"
+
+
+def file_ending(maps: Maps) -> str:
+    """Give the ending of the files that are written for a map."""
+    return maps.grid.ending if maps.grid else maps.path.suffix
 
 
 def read_where(path: Path, maps: Maps) -> np.ndarray:
