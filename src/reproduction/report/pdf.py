@@ -16,6 +16,7 @@ import yaml
 import noisyseg
 from reproduction.paths import atomic_write, project_root
 from reproduction.report.binding import Chapter, bind
+from reproduction.report.chapter_times import listed_pages
 from reproduction.runs.notebook import BatchError
 
 STYLE = "_static/print.css"
@@ -24,7 +25,11 @@ WIDTH = 850  # pixels of a line of A4 between margins of 15 mm, at that scale
 LINK = re.compile(r'href="([^"]+)"')
 
 # Before anything is laid out: formulas take their size from the font that they find.
-BOUND = "addEventListener('DOMContentLoaded', () => document.documentElement.classList.add('bound'))"
+BOUND = """new MutationObserver((_, observer) => {
+  if (!document.documentElement) return;
+  document.documentElement.classList.add("bound");
+  observer.disconnect();
+}).observe(document, {childList: true});"""
 # Links that nobody sees make Chromium store where their targets are. What is wider than the paper is made smaller.
 PREPARE = """async ([ids, width]) => {
   if (window.MathJax && MathJax.startup) await MathJax.startup.promise;
@@ -44,17 +49,12 @@ PREPARE = """async ([ids, width]) => {
     const share = (width - table.getBoundingClientRect().left) / table.scrollWidth;
     if (share < 0.999) table.style.zoom = share;
   }
+  for (const box of document.querySelectorAll("article :is(.cell_input, .cell_output, div.proof, .admonition, table)"))
+    if (box.getBoundingClientRect().height < 220) box.classList.add("short");
   const title = document.querySelector("article h1").cloneNode(true);
   title.querySelectorAll(".headerlink").forEach((link) => link.remove());
   return {title: title.textContent.trim(), sections: parts.map((part) => [part.id, part.querySelector("h2").firstChild.textContent.trim()])};
 }"""
-
-
-def listed(root: Path) -> list[tuple[str, str]]:
-    """Give the caption of its part and the name of every page of the book, in order; the first page has no part."""
-    toc = yaml.safe_load((root / "_toc.yml").read_text(encoding="utf-8"))
-    rest = [(part["caption"], chapter["file"]) for part in toc["parts"] for chapter in part["chapters"]]
-    return [("", toc["root"]), *((" ".join(caption.split()), name) for caption, name in rest)]
 
 
 def build_pdf(target: str | os.PathLike[str] = "_build/noisyseg.pdf", html: str | os.PathLike[str] = "_build/html") -> Path:
@@ -75,7 +75,7 @@ def build_pdf(target: str | os.PathLike[str] = "_build/noisyseg.pdf", html: str 
         If there is no Chromium, no playwright or no pypdf, each with what to install.
     """
     root, html = project_root(), Path(html).resolve()
-    pages = listed(root)
+    pages = listed_pages(root)
     missing = [name for _, name in pages if not (html / f"{name}.html").is_file()]
     if missing:
         raise FileNotFoundError(f"html is {html}, which lacks {missing[0]}.html; build the book first: make book")
