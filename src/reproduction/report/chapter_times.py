@@ -95,6 +95,7 @@ def write_costs(names: Sequence[str] = (), folder: str | os.PathLike[str] | None
         if name not in known:
             raise ValueError(f"chapter {name!r} is not in _toc.yml; expected one of {', '.join(known)}")
     out = Path(folder or project_root() / FOLDER)
+    facts = {**provenance(), "created": datetime.now(UTC).isoformat(timespec="seconds")}
     costs = read_costs(out)
     for name in names or known:
         print(f"measuring {name}", flush=True)
@@ -103,5 +104,5 @@ def write_costs(names: Sequence[str] = (), folder: str | os.PathLike[str] | None
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(Cost._fields)
     writer.writerows(costs[name] for name in known if name in costs)
-    write_json(out / "provenance.json", {**provenance(), "created": datetime.now(UTC).isoformat(timespec="seconds")})
+    write_json(out / "provenance.json", facts)
     return atomic_write(out / TABLE, buffer.getvalue())

@@ -7,6 +7,8 @@ import io
 import os
 import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin
@@ -32,32 +34,41 @@ BOUND = """new MutationObserver((_, observer) => {
 }).observe(document, {childList: true});"""
 # Links that nobody sees make Chromium store where their targets are. What is wider than the paper is made smaller.
 PREPARE = """async ([ids, width]) => {
+  const all = (selector) => [...document.querySelectorAll(selector)];
   if (window.MathJax && MathJax.startup) await MathJax.startup.promise;
-  for (const image of document.images) image.loading = "eager";
-  await Promise.all([...document.images].map((image) => image.decode().catch(() => {})));
+  await Promise.all([...document.images].map((image) => {
+    image.loading = "eager";
+    return image.decode().catch(() => {});
+  }));
+  const parts = all("article section[id]").filter((part) => part.querySelector(":scope > h2"));
   const box = document.createElement("div");
   box.hidden = true;
-  const parts = [...document.querySelectorAll("article section[id]")].filter((p) => p.querySelector(":scope > h2"));
-  for (const id of new Set([...ids, ...parts.map((part) => part.id)])) box.append(Object.assign(document.createElement("a"), {href: `#${id}`}));
+  for (const id of new Set([...ids, ...parts.map((part) => part.id)]))
+    box.append(Object.assign(document.createElement("a"), {href: `#${id}`}));
   document.body.append(box);
-  for (const formula of document.querySelectorAll("article div.math mjx-container")) {
+  for (const formula of all("article div.math mjx-container")) {
     const share = formula.clientWidth / formula.scrollWidth;
-    if (share < 0.999) formula.style.fontSize = `${Math.floor(100 * share * parseFloat(getComputedStyle(formula).fontSize))
-      / 100}px`;
+    if (share < 0.999) formula.style.fontSize = `${share * parseFloat(getComputedStyle(formula).fontSize)}px`;
   }
-  for (const table of document.querySelectorAll("article table")) {
+  for (const table of all("article table")) {
     const share = (width - table.getBoundingClientRect().left) / table.scrollWidth;
     if (share < 0.999) table.style.zoom = share;
   }
-  for (const box of document.querySelectorAll("article :is(.cell_input, .cell_output, div.proof, .admonition, table)"))
-    if (box.getBoundingClientRect().height < 220) box.classList.add("short");
-  const title = document.querySelector("article h1").cloneNode(true);
-  title.querySelectorAll(".headerlink").forEach((link) => link.remove());
-  return {title: title.textContent.trim(), sections: parts.map((part) => [part.id, part.querySelector("h2").firstChild.textContent.trim()])};
+  for (const block of all("article :is(.cell_input, .cell_output, div.proof, .admonition, table)"))
+    if (block.getBoundingClientRect().height < 220) block.classList.add("short");
+  const words = (title) => {
+    const copy = title.cloneNode(true);
+    copy.querySelectorAll(".headerlink").forEach((link) => link.remove());
+    return copy.textContent.trim();
+  };
+  return {title: words(document.querySelector("article h1")),
+    sections: parts.map((part) => [part.id, words(part.querySelector("h2"))])};
 }"""
 
 
-def build_pdf(target: str | os.PathLike[str] = "_build/noisyseg.pdf", html: str | os.PathLike[str] = "_build/html") -> Path:
+def build_pdf(
+    target: str | os.PathLike[str] = "_build/noisyseg.pdf", html: str | os.PathLike[str] = "_build/html"
+) -> Path:
     """Print the built book and return the file.
 
     Parameters
@@ -87,18 +98,32 @@ def build_pdf(target: str | os.PathLike[str] = "_build/noisyseg.pdf", html: str 
         from playwright.sync_api import sync_playwright
     except ImportError as error:
         raise BatchError(f"{error.name} is not installed; `make` installs it, with all of requirements.lock") from error
-    with sync_playwright() as playwright:
-        # Chromium's sandbox refuses root; only our own pages are opened.
-        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+    with sync_playwright() as playwright, opened(playwright, program) as page:
+        chapters = print_chapters(page, html, pages)
+        front = print_front(page, root, html, chapters)
+    config = book_config(root)
+    return atomic_write(target, bind(front, chapters, config["title"], config["author"]))
+
+
+@contextmanager
+def opened(playwright: Any, program: str) -> Iterator[Any]:
+    """Open a page that shows everything as it is printed."""
+    # Chromium's sandbox refuses root; only our own pages are opened.
+    browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+    try:
         context = browser.new_context(viewport={"width": WIDTH, "height": 1000}, offline=True, color_scheme="light")
         page = context.new_page()
         page.emulate_media(media="print")
         page.add_init_script(BOUND)
-        chapters = print_chapters(page, html, pages)
-        front = print_front(page, root, html, chapters)
+        yield page
+    finally:
         browser.close()
-    config = book_config(root)
-    return atomic_write(target, bind(front, chapters, config["title"], config["author"]))
+
+
+def prepared(page: Any, file: Path, ids: list[str]) -> dict[str, Any]:
+    """Open a file of the book and make it fit the paper; give its title and its sections."""
+    page.goto(file.as_uri())
+    return page.evaluate(PREPARE, [ids, WIDTH])
 
 
 def book_config(root: Path) -> dict[str, Any]:
@@ -127,8 +152,7 @@ def print_chapters(page: Any, html: Path, pages: list[tuple[str, str]]) -> list[
     start = 0
     for part, name in pages:
         file = html / f"{name}.html"
-        page.goto(file.as_uri())
-        found = page.evaluate(PREPARE, [ids[file], WIDTH])
+        found = prepared(page, file, ids[file])
         page.add_style_tag(content=running(found["title"], part, start))
         pdf = page.pdf(prefer_css_page_size=True, print_background=True, scale=SCALE)
         chapters.append(Chapter(part, file, found["title"], [tuple(s) for s in found["sections"]], start, pdf))
