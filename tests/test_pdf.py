@@ -107,9 +107,11 @@ def test_links_lead_into_the_document_or_to_the_web(book):
 # Everything that a printed line can lose, at the width of the paper.
 OVERFULL = """(width) => {
   const all = (selector) => [...document.querySelectorAll(selector)];
-  const name = (e) => `${e.tagName} ${Math.round(e.getBoundingClientRect().right)} ${e.textContent.trim().slice(0, 40)}`;
-  const scrolls = (e) => ["auto", "scroll"].includes(getComputedStyle(e).overflowX) && e.scrollWidth > e.clientWidth + 1;
-  const outside = (e) => e.getBoundingClientRect().width && e.getBoundingClientRect().right > width + 1;
+  const right = (e) => Math.round(e.getBoundingClientRect().right);
+  const name = (e) => `${e.tagName} ${right(e)} ${e.textContent.trim().slice(0, 40)}`;
+  const scrolls = (e) => ["auto", "scroll"].includes(getComputedStyle(e).overflowX)
+    && e.scrollWidth > e.clientWidth + 1;
+  const outside = (e) => e.getBoundingClientRect().width && right(e) > width + 1;
   return {
     page: document.documentElement.scrollWidth,
     wide: all("article *").filter((e) => !e.closest("mjx-container > *, svg") && outside(e)).map(name),

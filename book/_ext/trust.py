@@ -19,10 +19,8 @@ def box(chapter: str) -> nodes.admonition:
     """Make the box of one chapter: the command, and what it takes where that has been measured."""
     cost = read_costs().get(chapter)
     text = nodes.paragraph("", f"It takes {cost_of(cost)} (" if cost else "Its cost has not been measured (")
-    page = addnodes.pending_xref(
-        "", nodes.inline("", "machine and versions"), refdomain="std", reftype="doc", reftarget="/book/status"
-    )
-    page.update_basic_atts({"refexplicit": True, "refdoc": PREFIX + chapter, "refwarn": True})
+    link = {"refdomain": "std", "reftype": "doc", "reftarget": "/book/status", "refdoc": PREFIX + chapter}
+    page = addnodes.pending_xref("", nodes.inline("", "machine and versions"), refexplicit=True, refwarn=True, **link)
     text += [page, nodes.Text("). "), nodes.literal("", "make lab"), nodes.Text(" opens all notebooks.")]
     command = nodes.literal_block(command_of(chapter), command_of(chapter), language="bash")
     return nodes.admonition("", nodes.title("", "Run this yourself"), command, text, classes=["note", "run-this"])
