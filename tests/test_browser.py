@@ -327,7 +327,7 @@ def test_nothing_is_lost_on_paper(chromium, html, name):
         assert not lost and not hidden
 
 
-@pytest.mark.parametrize("name", [HEAVY, CHAPTER])
+@pytest.mark.parametrize("name", ["notebooks/experiment", CHAPTER])
 def test_a_page_prints_its_title_and_no_box_without_its_content(chromium, html, name):
     with Visit(chromium, html, name, 718) as visit:
         visit.page.emulate_media(media="print")

@@ -24,12 +24,14 @@ def short(role: str, name: str) -> str:
 class Generated(SphinxDirective):
     """Shows lines of Markdown that are made when the page is read."""
 
+    classes = ("noisyseg-generated", "statement-table")
+
     def _lines(self) -> list[str]:
         raise NotImplementedError
 
     def run(self) -> list[nodes.Node]:
         """Parse the lines."""
-        holder = nodes.container(classes=["noisyseg-generated"])
+        holder = nodes.container(classes=[*self.classes])
         self.state.nested_parse(StringList(self._lines(), source=self.env.docname), self.content_offset, holder)
         return [holder]
 

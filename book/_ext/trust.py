@@ -36,12 +36,16 @@ def add_box(app: Any, doctree: nodes.document) -> None:
 class ChapterTimes(Generated):
     """A table of what executing each chapter takes."""
 
+    classes = ("chapter-times",)
+
     def _lines(self) -> list[str]:
         return chapter_lines()
 
 
 class StoredTables(Generated):
     """A table of the stored tables with the provenance of each."""
+
+    classes = ("noisyseg-generated", "stored-tables")
 
     def _lines(self) -> list[str]:
         return table_lines()

@@ -55,7 +55,7 @@ PREPARE = """async ([ids, width]) => {
     if (share < 0.999) table.style.zoom = share;
   }
   for (const block of all("article :is(.cell_input, .cell_output, div.proof, .admonition, table)"))
-    if (block.getBoundingClientRect().height < 220) block.classList.add("short");
+    if (block.getBoundingClientRect().height < 300) block.classList.add("short");
   const words = (title) => {
     const copy = title.cloneNode(true);
     copy.querySelectorAll(".headerlink").forEach((link) => link.remove());
