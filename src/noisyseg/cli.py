@@ -6,6 +6,7 @@ import argparse
 import csv
 import importlib.util
 import io
+import os
 import signal
 import sys
 import time
@@ -186,9 +187,9 @@ def _check_names(cases: Sequence[Path], out: Path) -> None:
 
 def _one(case: Path, settings: Settings) -> list[Row] | str:
     """Threshold a case; give its rows, or one line about what was wrong with it."""
-    if _stopped:
-        sys.exit(INTERRUPTED)
+    global _busy
     try:
+        _busy = True
         return threshold_case(case, settings)
     except (ValueError, FileExistsError) as error:
         text = str(error)
@@ -196,6 +197,10 @@ def _one(case: Path, settings: Settings) -> list[Row] | str:
         text = "not enough memory for it; with fewer --jobs there is more for each"
     except Exception as error:  # damaged files raise nearly any kind: the others shall go on
         text = f"{type(error).__name__}: {error}"
+    finally:
+        _busy = False
+        if _stopped:
+            os._exit(INTERRUPTED)  # what was half written is gone; the pool would catch any exception and go on
     return " ".join(text.split())
 
 
@@ -217,7 +222,7 @@ def _results(cases: Sequence[Path], settings: Settings, jobs: int) -> Iterator[t
         pool.shutdown(cancel_futures=True)
 
 
-_stopped = False
+_busy = _stopped = False  # of a worker: whether it has a case in hand, and whether it was told to end
 
 
 def _become_worker() -> None:
@@ -225,8 +230,11 @@ def _become_worker() -> None:
 
     def stop(*_: object) -> None:
         global _stopped
-        _stopped = True  # the pool may have another case for this process
-        sys.exit(INTERRUPTED)
+        first, _stopped = not _stopped, True
+        if not _busy:
+            os._exit(INTERRUPTED)
+        if first:
+            sys.exit(INTERRUPTED)
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, stop)

@@ -320,6 +320,34 @@ def test_ctrl_c_leaves_whole_masks_alone(tmp_path: Path, out: Path, jobs: int) -
     assert {nib.load(out / name).shape for name in written} == {(84, 72, 60)}
 
 
+def test_a_worker_that_is_told_to_end_ends_whoever_catches_what(tmp_path: Path) -> None:
+    """The pool of processes catches every exception of a case, also SystemExit, and would wait for the next case."""
+    code = """
+import time
+import noisyseg.cli as cli
+from noisyseg._core.files import atomic_file
+
+def case(path, settings):
+    with atomic_file(path):
+        print("ready", flush=True)
+        time.sleep(60)
+
+cli.threshold_case = case
+cli._become_worker()
+try:
+    cli._one(PATH, None)
+except BaseException:
+    print("caught", flush=True)
+time.sleep(60)
+"""
+    code = code.replace("PATH", f"__import__('pathlib').Path({str(tmp_path / 'x.nii')!r})")
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stdout.readline() == "ready\n"
+        process.terminate()
+        out, _ = process.communicate(timeout=30)
+    assert process.returncode == 130 and out == "" and not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("name", ["README.md", "book/files.md"])
 def test_the_commands_of_the_texts_are_understood(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     given = []

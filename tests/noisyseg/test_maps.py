@@ -148,7 +148,7 @@ def test_classes_are_chosen_by_number_and_range(tmp_path: Path) -> None:
 @pytest.mark.parametrize("ending", [".nii", ".nii.gz", ".npz", ".npy"])
 def test_many_classes_are_never_in_memory_at_once(tmp_path: Path, ending: str) -> None:
     classes = 40
-    maps = np.random.default_rng(0).random((classes, 20, 20, 20), dtype=np.float32)
+    maps = np.random.default_rng(0).random((classes, 32, 32, 32), dtype=np.float32)
     path = tmp_path / f"x{ending}"
     if "nii" in ending:
         save(path, maps.transpose(1, 2, 3, 0))
