@@ -38,6 +38,7 @@ PREPARE = """async ([ids, width]) => {
   if (window.MathJax && MathJax.startup) await MathJax.startup.promise;
   await Promise.all([...document.images].map((image) => {
     image.loading = "eager";
+    image.classList.toggle("tall", image.naturalHeight > 1.2 * image.naturalWidth);
     return image.decode().catch(() => {});
   }));
   const parts = all("article section[id]").filter((part) => part.querySelector(":scope > h2"));
