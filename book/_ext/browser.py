@@ -68,6 +68,9 @@ def complete(app: Any, pagename: str, templatename: str, context: dict[str, Any]
     if pagename == "search":
         app.add_js_file(TEXTS)
         app.add_js_file("search_from_disk.js")
+    if pagename == "book/explorer":
+        app.add_css_file("explorer.css")
+        app.add_js_file("explorer.js", loading_method="defer")
     if "body" in context:
         for found, mended in LABELS.items():
             context["body"] = context["body"].replace(found, mended)

@@ -73,7 +73,7 @@ def soft_dice(c: Array, m: Array, *, axis: Any = None, where: Any = None) -> Sco
     .. math:: \mathrm{SD}_m(c) = 1 - \frac{2 \int_\Omega c\,m\,d\lambda}{|c|_1 + |m|_1}
 
     `c` has values in [0, 1]; for a binary `c` it is ``1 - dice(c, m)``. Two empty masks have loss 0. No gradient flows
-    through the result. Book: ``def-soft-dice``, ``prop-first-properties``, ``prop-score-volume``.
+    through the result. Book: ``def-soft-dice``, ``prop-first-properties``, ``prop-score-volume``, ``prop-logits``.
 
     Examples
     --------
@@ -96,7 +96,7 @@ def cross_entropy(c: Array, m: Array, *, axis: Any = None, where: Any = None) ->
     `c` has values in [0, 1]. It is infinite where `c` rules out what `m` allows (0 where m > 0, or 1 where m < 1),
     least where `c` equals `m` (equation 9), and 0 for two empty masks. It is affine in `m`: for a random label L with
     marginal m the expected cross-entropy is CE_m(c). No gradient flows through the result. Book: ``def-cross-entropy``,
-    ``prop-first-properties``, ``prop-affine``.
+    ``prop-first-properties``, ``prop-affine``, ``prop-logits``.
 
     Examples
     --------

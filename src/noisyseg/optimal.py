@@ -26,7 +26,7 @@ def dice_threshold(m: Array, *, axis: Any = None, where: Any = None) -> Scores:
     output c, and ``c >= t`` is the method CE(*). t is in (0, 1/2], exact up to a few roundings of float64 whatever the
     dtype; it is 1/2 for a label, and for an all-zero marginal too, whose empty mask has Dice 1. Book: ``thm-dice``,
     ``def-methods``; ``prop-monotone`` says how t changes with the noise, ``prop-score-volume`` how large the masks are,
-    and ``prop-batch`` what one threshold for several images does.
+    ``prop-batch`` what one threshold for several images does, and ``prop-threshold-error`` how far t is off if `m` is.
 
     The map ``u -> D_m(1{m >= u}) / 2`` is Newton's method on a convex decreasing function with root t (Dinkelbach's
     algorithm), so it rises to t in a few steps without sorting, ``prop-newton``. For a large image a sample of the
@@ -121,7 +121,8 @@ def regret(c: Array, m: Array, *, axis: Any = None, where: Any = None) -> Scores
 
     `c` has values in [0, 1]; for a mask this is the Dice of the optimum minus that of the mask. In [0, 1]: a difference
     below 0, which only rounding can cause, is returned as 0. For an all-zero `m` the empty mask has regret 0 and
-    everything else 1. Book: ``prop-regret``, ``prop-asymptotic``, ``prop-calibration``, ``prop-near-optimal``.
+    everything else 1. Book: ``prop-regret``, ``prop-wrong-threshold``, ``prop-asymptotic``, ``prop-calibration``,
+    ``prop-near-optimal``.
 
     Examples
     --------
@@ -137,31 +138,31 @@ def regret(c: Array, m: Array, *, axis: Any = None, where: Any = None) -> Scores
     return np.maximum(lost, 0.0) if isinstance(lost, np.ndarray) else lost.clip(min=0)
 
 
-def plug_in_bound(p: Array, m: Array, *, axis: Any = None, where: Any = None) -> Scores:
+def plug_in_bound(c: Array, m: Array, *, axis: Any = None, where: Any = None) -> Scores:
     r"""Compute how much Dice can be lost by thresholding an estimate of the marginal instead of the marginal.
 
-    .. math:: \sup_s D_m(s) - D_m(s_p) \le \frac{4\,|m - p|_1}{|m|_1}
+    .. math:: \sup_s D_m(s) - D_m(s_c) \le \frac{2\,|m - c|_1}{|m|_1}
 
-    for every `s_p` that is Dice-optimal for the estimate `p` (values in [0, 1]), such as ``optimal_dice(p)``. In
-    [0, 1]: nobody loses more than 1, so neither does the bound. 0 if both are all zero, 1 if only `m` is. Book:
-    ``prop-plug-in``, ``cor-cross-entropy``.
+    for every `s_c` that is Dice-optimal for the estimate `c` (values in [0, 1]), such as ``optimal_dice(c)``; the 2
+    cannot be improved. In [0, 1]: nobody loses more than 1, so neither does the bound. 0 if both are all zero, 1 if
+    only `m` is. Book: ``prop-plug-in``, ``cor-cross-entropy``.
 
     Examples
     --------
     >>> m = np.array([1.0, 1.0, 0.5, 0.0])
-    >>> p = np.array([1.0, 0.9, 0.4, 0.0])
-    >>> round(plug_in_bound(p, m), 4), regret(optimal_dice(p), m)  # 4 * 0.2 / 2.5
-    (0.32, 0.0)
+    >>> c = np.array([1.0, 0.9, 0.4, 0.0])
+    >>> round(plug_in_bound(c, m), 4), regret(optimal_dice(c), m)  # 2 * 0.2 / 2.5
+    (0.16, 0.0)
     """
 
-    def run(p: Array, m: Array) -> float:
-        check_unit("p", p)
+    def run(c: Array, m: Array) -> float:
+        check_unit("c", c)
         check_unit("m", m)
         away, soft = [], []
-        for p_block, m_block in blocks(p, m):
-            away.append(float(abs(m_block - p_block).sum()))
+        for c_block, m_block in blocks(c, m):
+            away.append(float(abs(m_block - c_block).sum()))
             soft.append(float(m_block.sum()))
-        lost, total = 4 * math.fsum(away), math.fsum(soft)
+        lost, total = 2 * math.fsum(away), math.fsum(soft)
         return lost / total if lost < total else float(lost > 0)
 
-    return per_image(run, axis, where, p=p, m=m)
+    return per_image(run, axis, where, c=c, m=m)

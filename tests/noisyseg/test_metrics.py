@@ -97,8 +97,8 @@ def test_a_perfect_score_needs_a_mask_and_the_same_one():
     soft = [np.array([1, 1, 1 - 1e-9, 0.0]), np.array([0, 0, 1e-9, 1.0]), np.full(4, 0.5)]
     for metric in HARD:
         assert all((metric(s, m) == 1) == np.array_equal(s, m) for s in masks for m in [*masks, *soft])
-    for c in (np.array([1, 0.999, 0, 0]), np.array([0.5, 0.5, 0, 0])):
-        assert soft_dice(c, c) > 0
+    for c in (np.array([1, 0.999, 0, 0]), np.array([0.5, 0.5, 0, 0])):  # c = m is not enough
+        assert soft_dice(c, c) == pytest.approx(1 - (c * c).sum() / c.sum(), abs=1e-15) and soft_dice(c, c) > 0
 
 
 @pytest.mark.statement("prop-first-properties")

@@ -4,7 +4,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from kinds import KINDS, both, torch
@@ -442,6 +442,32 @@ def test_a_background_changes_no_mask(m, background):
     found, before = optimal_volumes(padded), optimal_volumes(m)
     for after, first in zip(found[1:], before[1:], strict=True):
         np.testing.assert_allclose(np.multiply(after, padded.size), np.multiply(first, m.size), atol=1e-9)
+
+
+@pytest.mark.statement("cor-volume-support")
+@given(marginals, st.floats(0, 1))
+@settings(max_examples=150, deadline=None)
+def test_bounds_with_a_tail(m, share):
+    """For every level up to t, and better the higher the level is."""
+    assume(m.sum() > 1e-3)
+    v, t, found = m.mean(), dice_threshold(m), optimal_volumes(m)
+    lows = []
+    for level in (share * t, t):
+        sigma, tail = np.mean(m >= level), np.mean(m * (m < level))
+        lows.append(v * (v - tail) / (sigma + tail))
+        assert lows[-1] - 1e-12 <= found.dice[0] <= found.dice[1] <= sigma + 1e-12
+        assert 2 * (v - tail) - sigma - 1e-12 <= found.accuracy[0]
+        assert found.accuracy[1] <= min(sigma, 2 * (v - tail)) + 1e-12
+    assert lows[0] <= lows[1] + 1e-12
+
+
+@pytest.mark.statement("cor-volume-support")
+def test_a_tail_that_is_cut_off_and_forgotten_breaks_the_bound():
+    m = np.repeat([1.0, 1e-3, 0.0], [10, 4000, 90])
+    v, sigma, tail = m.sum(), 10, 4
+    low, _ = np.multiply(optimal_volumes(m).dice, m.size)
+    assert v * (v - tail) / (sigma + tail) == pytest.approx(10) == pytest.approx(low)
+    assert v**2 / sigma > 19 > low
 
 
 @pytest.mark.statement("prop-two-regions")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from reproduction.report.claims import Claim, adjusted, agreement, check_claims, trend
+from reproduction.report.claims import Claim, adjusted, agreement, check_claims, pattern, trend
 from small_results import DOWN, NONE, UP, cases_of, differences_of
 
 SOFT = "SD(0) is alike or better than CE(0)"
@@ -96,3 +96,17 @@ def test_agreement_counts():
         "Statements: 3, of which “agrees” 1, “undecided” 1, “not tested” 1. Alike means within ±.005"
     )
     assert agreement([]).startswith("Statements: 0. ")
+
+
+def test_how_often_a_method_is_ahead_in_the_paper_and_in_ours():
+    values = {"CE(0)": 0.5, "SD(0)": 0.6, "CE(*)": 0.7}
+    paper = pd.DataFrame(
+        [{"organ": "kidney", "a": a, "method": m, "dice": d} for a in (0.0, 0.03) for m, d in values.items()]
+    )
+    text = pattern(paper, differences_of(UP, NONE, DOWN))  # threshold, soft-Dice, between
+    assert text.startswith("SD(0) is ahead of CE(0) in 1 of the paper's 1 cells with noise; in ours the interval")
+    parts = text.split(". ")
+    assert parts[0].endswith("of the difference is above 0 in 0 of 2 and below in 0")
+    assert parts[1].startswith("CE(*) is ahead of CE(0) in 1") and parts[1].endswith("above 0 in 2 of 2 and below in 0")
+    assert parts[2].startswith("CE(*) is ahead of SD(0) in 1") and parts[2].endswith("above 0 in 0 of 2 and below in 2")
+    assert pattern(paper, differences_of(UP).iloc[:0]) == ""

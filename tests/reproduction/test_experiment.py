@@ -7,17 +7,21 @@ import itertools
 import pandas as pd
 
 from reproduction.report.experiment import (
+    BRIEF_HEADER,
     DIFFERENCE_HEADER,
     GAP_HEADER,
+    QUALITY_HEADER,
     SCORE_HEADER,
+    brief_rows,
     difference_rows,
     gap_rows,
     gap_sentences,
     main_rows,
+    quality_rows,
     second_look_rows,
     volume_sentences,
 )
-from reproduction.runs.statistics import failed_trainings, paired_differences
+from reproduction.runs.statistics import failed_trainings, paired_differences, summarise
 from reproduction.runs.tables import Results
 from small_results import DOWN, NONE, UP, differences_of, small_results
 
@@ -26,13 +30,13 @@ PAPER = pd.DataFrame([{"organ": "kidney", "a": 0.03, "method": "CE(*)", "dice": 
 
 
 def test_our_means_with_the_papers_below_and_the_best_bold():
-    rows = main_rows(SMALL.summary, pd.concat([PAPER, PAPER.assign(organ="hippocampus", a=0.02)]))
-    ours, paper = rows
+    published = pd.concat([PAPER, *(PAPER.assign(organ="hippocampus", a=a) for a in (0.02, 0.03))])
+    ours, paper = main_rows(SMALL.summary, published)
     assert SCORE_HEADER == ["organ", "a", "CONST(0)", "CONST(*)", "CE(0)", "SD(0)", "CE(*)", "ceiling"]
     assert ours[:4] == ["hippocampus", ".02", "", ""] and ours[7] == ".800"
     assert ours[4].startswith(".525 [") and ours[6].startswith("<b>.625 [")
     assert ours[6].endswith("]</b><br><small>paper .7055</small>") and "<b>" not in ours[4] + ours[5]
-    assert paper == ["kidney", ".03", "", "", "", "", "<small>paper .7055</small>", ""]
+    assert paper == ["hippocampus", ".03", "", "", "", "", "<small>paper .7055</small>", ""]
 
 
 def test_a_constant_shape_has_its_place_and_is_never_the_best():
@@ -100,3 +104,22 @@ def test_a_failed_training_is_left_out_of_the_second_look():
     assert table[0][3].startswith("+.227 [") and table[0][4].strip("*").startswith("+.102 [")  # .102 + 1/4 of .5
     sound = cases[(cases["training_seed"] == 1)]
     assert second_look_rows(Results(sound, sound, paired_differences(sound), sound, {})) == []
+
+
+def test_a_row_an_organ_for_the_first_page():
+    (row,) = brief_rows(SMALL.summary, SMALL.differences)
+    assert BRIEF_HEADER[:6] == ["organ", "a", "CE(0)", "SD(0)", "CE(*)", "ceiling"]
+    assert row[:6] == ["hippocampus", ".02", ".525", ".525", ".625", ".800"]
+    assert row[6:] == ["<b>+.100 [.100, .100]</b>"] * 2
+    (row,) = brief_rows(SMALL.summary[SMALL.summary["method"] == "CE(0)"], SMALL.differences[:0])
+    assert row[3:5] == ["—", "—"] and row[6:] == ["—", "—"]
+
+
+def test_other_measures_have_a_row_each_where_they_were_taken():
+    cases = SMALL.cases.assign(surface_noisy=1.5, volume_ceiling=120)
+    assert [row[2] for row in quality_rows(SMALL.summary)] == ["Dice, clean label", "volume / expected volume"]
+    clean, surface, volume = quality_rows(summarise(cases))
+    assert len(QUALITY_HEADER) == len(volume) == 7
+    assert clean[3] == ".525 [.505, .545]" and surface[2:4] == ["surface distance, mm", "1.500 [1.500, 1.500]"]
+    assert volume[3:] == ["1.000 [1.000, 1.000]"] * 3 + ["1.200 [1.200, 1.200]"]
+    assert clean[6] == surface[6] == "—"

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from figure_tables import differences, drawn, history, legend, other_differences, seeds, summary
-from reproduction.figures.methods import plot_dice_over_noise, plot_differences, plot_history, plot_seeds
+from reproduction.figures.methods import plot_dice_over_noise, plot_differences, plot_history, plot_pairs, plot_seeds
 from reproduction.figures.panels import METHOD_LOOKS, OTHER_LOOKS
 from reproduction.scoring.rules import METHODS
 
@@ -87,6 +87,17 @@ def test_one_training_without_the_column():
     cases, summary = seeds(1)
     shown = drawn(plot_seeds(cases.drop(columns="training_seed"), summary).axes[0])
     assert shown["SD(0), one seed"][0] == pytest.approx([0.1, 0.1]) == shown["SD(0)"][0]
+
+
+def test_a_mark_for_every_case_at_the_strongest_noise():
+    cases, _ = seeds()
+    figure = plot_pairs(cases.assign(case=["low", "high"] * (len(cases) // 2)))
+    x, y = figure.axes[0].lines[1].get_data()
+    # Means over the two trainings: .605 -+ .2 with soft-Dice, .705 -+ .2 with the threshold; at a = .02 alone.
+    assert sorted(x) == pytest.approx([0.405, 0.805]) and sorted(y) == pytest.approx([0.505, 0.905])
+    assert figure.axes[0].texts[0].get_text() == "a = 0.02"
+    assert figure.axes[0].get_xlabel() == "Dice of SD(0)" and figure.axes[0].get_ylabel() == "Dice of CE(*)"
+    assert figure.axes[0].get_xlim() == figure.axes[0].get_ylim()
 
 
 def test_history_draws_every_run_and_names_each_loss_once():

@@ -17,6 +17,7 @@ from reproduction.report.results import (
     pooled,
     results_in,
     run_results,
+    select,
     stored_results,
 )
 from reproduction.runs.tables import Results, write_results
@@ -104,6 +105,18 @@ def test_tables_of_several_presets_in_one():
     none = replace(SMALL, differences=pd.DataFrame())
     assert pooled({"one": none}, "differences").empty and "organ" in pooled({"one": none}, "differences")
     assert pooled({}, "cases").empty
+
+
+def test_an_organ_is_called_by_what_was_segmented():
+    phantom, moved = made("phantoms", ["aorta"], 1), made("openkbp_offcentre", ["cord"], 1)
+    both = {"phantoms": phantom, "moved": moved}
+    assert pooled(both, "cases")["organ"].unique().tolist() == ["aorta phantom", "cord, off-centre"]
+    assert list(select(both, "phantoms")) == ["phantoms"] and select(both, "hippocampus") == {}
+
+
+def test_what_shows_blank_or_not_is_no_result(root):
+    write_results(made("openkbp_blank", ["cord"], 9), root / "results" / "openkbp_blank")
+    assert book_results() == ({}, {})
 
 
 def test_every_training_has_its_line_in_the_history():

@@ -154,20 +154,23 @@ def test_the_ceiling_of_a_bar_by_hand():
     best = max(2 * m[8 - k : 8 + k].sum() / (2 * k + m.sum()) for k in range(1, 9))
     found = bound(label, GaussianDeformation((0.1, 0.0, 0.0)), seed=0, samples=3)
     assert found["ceiling"] == pytest.approx(best, abs=1e-12)
+    k = found["volume_ceiling"] // 8  # of four voxels each, on two sides
+    assert 2 * m[8 - k : 8 + k].sum() / (2 * k + m.sum()) == pytest.approx(best, abs=1e-12)
     assert 0.6 < best < 0.8, "the noise costs a lot here"
 
 
-PERFECT = {"ceiling": 1.0, "ceiling_half": 1.0, "ceiling_mc": 1.0}
+PERFECT = {"ceiling": 1.0, "ceiling_half": 1.0, "ceiling_mc": 1.0}  # and the volume of the label
 
 
 def test_without_noise_the_ceiling_is_one():
     label = bar()[0]
-    assert bound(label, GaussianDeformation(0.0), seed=0, samples=5) == PERFECT
-    assert bound(label, GaussianDeformation(0.0), seed=0, samples=0) == PERFECT
+    whole = {**PERFECT, "volume_ceiling": label.sum()}
+    assert bound(label, GaussianDeformation(0.0), seed=0, samples=5) == whole
+    assert bound(label, GaussianDeformation(0.0), seed=0, samples=0) == whole
 
 
 def test_an_empty_label_is_met_by_the_empty_mask():
-    assert bound(np.zeros((4, 4, 4), np.uint8), GaussianDeformation(0.1), 0, 3) == PERFECT
+    assert bound(np.zeros((4, 4, 4), np.uint8), GaussianDeformation(0.1), 0, 3) == {**PERFECT, "volume_ceiling": 0}
 
 
 def test_without_samples_there_is_no_estimate():

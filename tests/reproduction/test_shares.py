@@ -63,6 +63,6 @@ def test_a_gain_that_is_more_than_the_papers_mechanism():
     assert gains_beyond(cases_of()).startswith(
         "The gain of CE(*) over CE(0) is larger than what the threshold 1/2 costs"
     )
-    assert "for cord at a = .02: there" in gains_beyond(cases_of())
+    assert "on the cord at a = .02: there" in gains_beyond(cases_of())
     assert gains_beyond(cases_of(ceiling_half=0.6)) == "", "as much is not more"
     assert gains_beyond(cases_of(ceiling_half=0.5)) == ""

@@ -25,7 +25,7 @@ def row(case: str, method: str, dice: float, **changes: Any) -> dict[str, Any]:
         "organ": "kidney", "a": 0.02, "fold": 0, "case": case, "method": method, "threshold": 0.5, "volume": 4,
         "volume_noisy": 9, "volume_clean": 10, "volume_marginal": 8.0, "dice_noisy": dice, "dice_clean": dice + 0.1,
         "dice_marginal": dice - 0.1, "ceiling": 0.9, "ceiling_half": 0.89, "ceiling_mc": 0.91, "soft_volume": 12.0,
-        "surface_noisy": 1.5,
+        "surface_noisy": 1.5, "volume_ceiling": 10,
     }  # fmt: skip
     return {**values, **changes}
 

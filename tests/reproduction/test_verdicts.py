@@ -149,8 +149,13 @@ def test_the_answer_ends_with_empty_trainings():
     )
 
 
-def test_the_front_page_has_the_expected_presets_or_what_there_is():
-    answers = {"hippocampus": "**Yes.** So.", "mine": "**No.**"}
-    assert front_page(answers, ("hippocampus", "phantoms")) == "<p>On real MRI: <b>Yes.</b> So.</p>"
-    assert front_page({"mine": "**No.**"}, ("hippocampus",)) == "<p>mine: <b>No.</b></p>"
-    assert front_page({}, ("hippocampus",)) == "<p>No preset has been run yet.</p>"
+def test_the_front_page_has_a_sentence_for_each_preset():
+    row = {"organ": "kidney", "a": 0.03, "case": "x", "method": "CE(0)", "fold": 0, "volume": 0, "dice_noisy": 0.0}
+    cases = pd.DataFrame([row, {**row, "case": "y", "fold": 1, "volume": 5}])
+    yes, no = results_of(differences_of(UP, UP, NONE), cases), results_of(differences_of(DOWN, UP, NONE), cases[1:])
+    first, second = front_page({"hippocampus": yes, "mine": no}).split("</p>")[:2]
+    assert first.startswith(
+        f"<p>On the hippocampus in MRI: <b>{headline(yes.differences)}</b> Kidney, a = .03, CE(0): in 1"
+    )
+    assert second == f"<p>mine: <b>{headline(no.differences)}</b>"
+    assert front_page({}) == "<p>No preset has been run yet.</p>"

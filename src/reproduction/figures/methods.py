@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from reproduction.figures.drawing import GREY
+from reproduction.figures.drawing import GREEN, GREY
 from reproduction.figures.panels import (
     CONSTANT_LOOKS,
     DIFFERENCE_LOOKS,
@@ -101,6 +101,32 @@ def plot_differences(differences: pd.DataFrame, pairs: Mapping[str, tuple[str, s
 
     drawn = (differences["score"] == "dice_noisy") & differences["difference"].isin(list(pairs))
     return panels(differences[drawn], draw, "difference in Dice")
+
+
+def plot_pairs(cases: pd.DataFrame, first: str = "CE(*)", second: str = "SD(0)") -> Figure:
+    """Draw the Dice of one method against that of another, a mark a case, at the strongest noise of each organ.
+
+    Above the diagonal the first method is better. Scores are means over training seeds.
+
+    Parameters
+    ----------
+    cases : DataFrame
+        Columns ``organ, a, case, method, dice_noisy``.
+    first, second : str
+        Methods on the vertical and on the horizontal axis.
+    """
+    known: Any = cases[cases["method"].isin([first, second])]
+    known = known[known["a"] == known.groupby("organ")["a"].transform("max")]
+    wide = known.pivot_table(index=["organ", "a", "case"], columns="method", values="dice_noisy").dropna().reset_index()
+
+    def draw(ax: Axes, rows: Any) -> None:
+        ends = (0.0, max(rows[first].max(), rows[second].max()) * 1.04)
+        ax.plot(ends, ends, color="0.6", lw=1)
+        ax.plot(rows[second], rows[first], "o", ms=3, color=GREEN, alpha=0.6, mec="none", label="a case")
+        ax.set(xlim=ends, ylim=ends, aspect="equal")
+        ax.text(0.04, 0.96, f"a = {rows['a'].iloc[0]:.2f}", transform=ax.transAxes, va="top", fontsize=9)
+
+    return panels(wide, draw, f"Dice of {first}", x=f"Dice of {second}")
 
 
 def plot_seeds(cases: pd.DataFrame, summary: pd.DataFrame, score: str = "dice_noisy") -> Figure:

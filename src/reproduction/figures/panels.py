@@ -49,7 +49,7 @@ def panels(table: Any, draw: Callable[[Axes, Any], None], ylabel: str, x: str = 
             ax.tick_params(labelsize=9)
             if x == "a":
                 ax.set_xticks(np.unique(table["a"]))
-            else:
+            elif x == "epoch":
                 ax.xaxis.get_major_locator().set_params(integer=True)
             if k + columns >= len(organs):
                 ax.set_xlabel("noise strength a" if x == "a" else x)

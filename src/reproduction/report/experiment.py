@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from reproduction.report.verdicts import Row, outcome, pick
+from reproduction.report.verdicts import BETWEEN, THRESHOLDS, Row, outcome, pick
 from reproduction.runs.statistics import failed_trainings, mean_over, paired_differences, without_empty_trainings
 from reproduction.runs.tables import Results
 from reproduction.scoring.rules import CONSTANTS, METHODS
@@ -21,6 +21,15 @@ SHOWN = (*CONSTANTS, *METHODS)
 SCORE_HEADER = ["organ", "a", *SHOWN, "ceiling"]
 DIFFERENCE_HEADER = ["organ", "a", "cases", *(" − ".join(pair) for pair in DIFFERENCES)]
 SECOND_LOOK_HEADER = ["organ", "a", "difference", "all trainings", "without those that failed"]
+BRIEF = ("CE(0)", "SD(0)", "CE(*)")
+BRIEF_HEADER = ["organ", "a", *BRIEF, "ceiling", "CE(*) − CE(0)", "CE(*) − SD(0)"]
+#: Columns of the summary that say what else a mask is worth, and their names.
+QUALITIES = {
+    "dice_clean": "Dice, clean label",
+    "surface_noisy": "surface distance, mm",
+    "volume_ratio": "volume / expected volume",
+}
+QUALITY_HEADER = ["organ", "a", "", *BRIEF, "perfect network"]
 GAP_HEADER = ["organ", "a", "ceiling", "from samples", *(f"gap of {method}" for method in METHODS)]
 
 
@@ -68,10 +77,52 @@ def score_rows(summary: pd.DataFrame, below: Mapping[Cell, str] | None = None, b
 
 
 def main_rows(summary: pd.DataFrame, paper: pd.DataFrame) -> list[list[str]]:
-    """Lay out the paper's Table 1 (columns ``organ, a, method, dice``) below our means; the best of ours is bold."""
-    records: Any = paper.itertuples()
+    """Lay out our means with the paper's Table 1 (columns ``organ, a, method, dice``) below; the best of ours is bold.
+
+    Organs of the paper that are not among ours have no row.
+    """
+    records: Any = paper[paper["organ"].isin(summary["organ"])].itertuples()
     published = {(r.organ, round(float(r.a), 6), r.method): f"paper {short(float(r.dice), 4)}" for r in records}
     return score_rows(summary, published, bold=True)
+
+
+def brief_rows(summary: pd.DataFrame, differences: pd.DataFrame) -> list[list[str]]:
+    """Lay out means and differences at the strongest noise of each organ, as ``BRIEF_HEADER``; bold where decided."""
+    rows = []
+    for organ in summary["organ"].unique():
+        of_organ: Any = summary[summary["organ"] == organ]
+        a = of_organ["a"].max()
+        s = of_organ[of_organ["a"] == a].set_index("method")
+        row = [organ, short(a, 2), *(short(s.loc[m, "dice_noisy"]) if m in s.index else ABSENT for m in BRIEF)]
+        row.append(short(s["ceiling"].iloc[0]))
+        for name in (THRESHOLDS, BETWEEN):
+            found = pick(differences, organ, a, name)
+            row.append(
+                ABSENT if found is None else difference_cell(found).replace("**", "<b>", 1).replace("**", "</b>")
+            )
+        rows.append(row)
+    return rows
+
+
+def quality_rows(summary: pd.DataFrame) -> list[list[str]]:
+    """Lay out what else a mask is judged by, at the weakest and the strongest noise: rows as ``QUALITY_HEADER``.
+
+    Dice against the clean label, the mean distance between the surfaces of mask and noisy label, and the volume over
+    the expected volume of the label, with that of the optimal mask of a perfect network, {m >= t}, where it was scored.
+    """
+    rows = []
+    for organ, a, group in cells(summary):
+        strengths = summary.loc[summary["organ"] == organ, "a"]
+        if a not in (strengths.min(), strengths.max()):
+            continue
+        s = group.set_index("method")
+        for column, name in QUALITIES.items():
+            if column in s and s[column].notna().any():
+                known = [m for m in BRIEF if m in s.index and not pd.isna(s.loc[m, column])]
+                values = [score_cell(s.loc[m], column) if m in known else ABSENT for m in BRIEF]
+                best = "ceiling_ratio" if column == "volume_ratio" and "ceiling_ratio" in s else None
+                rows.append([organ, short(a, 2), name, *values, score_cell(s.iloc[0], best) if best else ABSENT])
+    return rows
 
 
 def difference_rows(differences: pd.DataFrame) -> list[list[str]]:

@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from reproduction.report.experiment import ABSENT, cells
+from reproduction.report.verdicts import listed
 from reproduction.scoring.inference import Estimate, estimate, ratio
 from reproduction.scoring.rules import METHODS
 from reproduction.text import interval, short
@@ -100,17 +101,18 @@ def gain_rows(cases: pd.DataFrame) -> list[list[str]]:
 
 def gains_beyond(cases: pd.DataFrame) -> str:
     """Name the settings whose gain is, with its interval, more than what 1/2 costs a perfect network; or none."""
-    named = []
+    named: dict[str, list[str]] = {}
     for organ, a, cell in cells(cases):
         table = by_case(cell)
         lost = _cost_of_half(table)
         if lost is None or not {"CE(0)", "CE(*)"} <= set(table):
             continue
         if _estimate(table["CE(*)"] - table["CE(0)"] - lost, table).interval[0] > 0:
-            named.append(f"{organ} at a = {short(a, 2)}")
+            named.setdefault(organ, []).append(short(a, 2))
     if not named:
         return ""
+    where = listed(f"the {organ} at a = {listed(strengths)}" for organ, strengths in named.items())
     return (
-        f"The gain of CE(*) over CE(0) is larger than what the threshold 1/2 costs a perfect network for "
-        f"{', '.join(named)}: there the networks do not give the marginal, and the gain measures more than label noise."
+        f"The gain of CE(*) over CE(0) is larger than what the threshold 1/2 costs a perfect network on "
+        f"{where}: there the networks do not give the marginal, and the gain measures more than label noise."
     )

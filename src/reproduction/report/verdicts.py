@@ -16,7 +16,13 @@ FEWEST = 5  # with fewer cases an interval says too little
 OUTCOMES = ("better", "worse", "undecided")
 THRESHOLDS, LOSSES, BETWEEN = "CE(*)-CE(0)", "SD(0)-CE(0)", "CE(*)-SD(0)"
 #: How the front page names the data of a preset.
-SOURCES = {"hippocampus": "On real MRI", "phantoms": "On phantoms"}
+SOURCES = {
+    "openkbp_oesophagus": "On the oesophagus in CT",
+    "openkbp": "On parotid and spinal cord in CT",
+    "hippocampus": "On the hippocampus in MRI",
+    "openkbp_offcentre": "In CT, with organs anywhere in the patch",
+    "phantoms": "On phantoms",
+}
 
 
 def listed(parts: Iterable[str]) -> str:
@@ -163,10 +169,10 @@ def answer(result: Results) -> str:
     return " ".join([*sentences, *empty_trainings(result.cases)])
 
 
-def front_page(answers: Mapping[str, str], expected: Iterable[str]) -> str:
-    """Put the answers of the expected presets, or of all if none of them was run, into paragraphs of HTML."""
-    chosen = {preset: text for preset, text in answers.items() if preset in set(expected)} or answers
+def front_page(results: Mapping[str, Results]) -> str:
+    """Put the answers of presets, in a sentence or two each, into paragraphs of HTML."""
     html = ""
-    for preset, text in chosen.items():
-        html += f"<p>{SOURCES.get(preset, preset)}: {text.replace('**', '<b>', 1).replace('**', '</b>', 1)}</p>"
+    for preset, result in results.items():
+        sentences = [f"<b>{headline(result.differences)}</b>", *empty_trainings(result.cases)]
+        html += f"<p>{SOURCES.get(preset, preset)}: {' '.join(sentences)}</p>"
     return html or "<p>No preset has been run yet.</p>"

@@ -30,6 +30,7 @@ QUANTITIES = (
     "ceiling_mc",
     "volume_ratio",
     "soft_ratio",
+    "ceiling_ratio",
     "threshold",
     "surface_noisy",
 )
@@ -74,8 +75,9 @@ def summarise(cases: pd.DataFrame) -> pd.DataFrame:
     """Mean over cases, with 95 % interval, of every quantity for each organ, a and method.
 
     ``volume_ratio`` is the volume of the mask over the expected volume of the label, sum(m), ``soft_ratio`` that of the
-    network's map. ``ceiling_mc`` (NaN in runs without samples) and ``surface_noisy`` (NaN for an empty mask) are means
-    over the cases that have them. Columns that older runs lack stay out. With several training seeds (a column
+    network's map, ``ceiling_ratio`` that of the mask that attains the ceiling. ``ceiling_mc`` (NaN in runs without
+    samples) and ``surface_noisy`` (NaN for an empty mask) are means over the cases that have them. Columns that older
+    runs lack stay out. With several training seeds (a column
     ``training_seed``) a case counts once, with its mean over the seeds, and there are the columns ``seeds`` and, for
     each quantity, ``<x>_seed_sd``: the standard deviation (n - 1) over the seeds of the cell's mean.
 
@@ -96,8 +98,9 @@ def summarise(cases: pd.DataFrame) -> pd.DataFrame:
     [1.0, 2.0, 0.9, 0.1414]
     """
     cases = cases.assign(volume_ratio=cases["volume"] / cases["volume_marginal"])
-    if "soft_volume" in cases:
-        cases["soft_ratio"] = cases["soft_volume"] / cases["volume_marginal"]
+    for volume, share in (("soft_volume", "soft_ratio"), ("volume_ceiling", "ceiling_ratio")):
+        if volume in cases:
+            cases[share] = cases[volume] / cases["volume_marginal"]
     seeds = seeds_of(cases)
     rows = []
     for key, group in cases.groupby(["organ", "a", "method"], sort=False):

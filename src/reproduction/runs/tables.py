@@ -28,7 +28,7 @@ from reproduction.scoring.rules import CONSTANTS, METHODS, MIXED_RULES, OTHER_RU
 PARTS = ("cases", "summary", "differences", "history")
 
 ALL_METHODS = (*METHODS, *OTHER_RULES, *MIXED_RULES, *CONSTANTS)
-LATER = ("ceiling_half", "soft_volume", "surface_noisy")  # columns that runs of earlier versions lack
+LATER = ("ceiling_half", "soft_volume", "surface_noisy", "volume_ceiling")  # columns that earlier runs lack
 
 
 @dataclass(frozen=True)

@@ -142,18 +142,19 @@ def ceiling(label: NDArray, marginal: NDArray, noise: GaussianDeformation, seed:
     ``ceiling`` is sup_s D_m(s) = 2 t, in closed form (Theorem 1). ``ceiling_mc`` is the mean of D_L(s) over ``samples``
     noisy labels L for the s that attains it (NaN without samples): the two differ by the covariance term of the
     identity E[D_L(s)] = D_m(s) - Cov(D_L(s), |L|) / (|s| + v) and by sampling error. ``ceiling_half`` is D_m of the
-    mask m >= 1/2: what a perfect network reaches at that threshold. Book: ``prop-ceiling`` in the chapter "Optimal
-    segmentations under noise".
+    mask m >= 1/2: what a perfect network reaches at that threshold. ``volume_ceiling`` is the number of voxels of the
+    mask that attains the ceiling. Book: ``prop-ceiling`` in the chapter "Optimal segmentations under noise".
 
     Examples
     --------
     >>> label = np.ones((4, 4, 4), np.uint8)
     >>> ceiling(label, label, GaussianDeformation(0.0), seed=1, samples=2)
-    {'ceiling': 1.0, 'ceiling_half': 1.0, 'ceiling_mc': 1.0}
+    {'ceiling': 1.0, 'ceiling_half': 1.0, 'ceiling_mc': 1.0, 'volume_ceiling': 64}
     """
     threshold = dice_threshold(marginal)
     mask = marginal >= threshold
     # a = 0 has one label only, the clean one.
     draws = noise.sample(label, rng=seed, size=samples) if np.any(noise.a) else np.asarray(label)[None]
     mean = float(np.mean([dice(mask, draw) for draw in draws])) if len(draws) else math.nan
-    return {"ceiling": 2 * threshold, "ceiling_half": dice(marginal >= 0.5, marginal), "ceiling_mc": mean}
+    half = dice(marginal >= 0.5, marginal)
+    return {"ceiling": 2 * threshold, "ceiling_half": half, "ceiling_mc": mean, "volume_ceiling": int(mask.sum())}
