@@ -56,6 +56,7 @@ help:
 	@echo '                 PROFILE=local|gpus|slurm|DIR (where the runs run)'
 	@echo '                 DRY_RUN=1 only shows the plan, with the hours to expect from a timed step'
 	@echo 'make book        build the book from the stored results into _build/html'
+	@echo 'make pdf         build the book and print it into _build/noisyseg.pdf; takes chromium, on Debian: apt install chromium'
 	@echo 'make lab         open the notebooks in JupyterLab'
 	@echo 'make notebooks   execute the chapters in notebooks/ anew, store their outputs, renew the README'
 	@echo 'make test        everything that checks the project: style, types, tests, notebooks, book'
@@ -71,6 +72,10 @@ reproduce: $(STAMP)
 .PHONY: book
 book: $(STAMP)
 	@$(PY) -m reproduction book
+
+.PHONY: pdf
+pdf: book
+	@$(PY) -m reproduction pdf
 
 .PHONY: lab
 lab: $(STAMP)

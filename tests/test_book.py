@@ -20,8 +20,10 @@ import yaml
 
 import noisyseg
 from reproduction.config import Preset
+from reproduction.report.chapter_times import read_costs
 from reproduction.report.results import stored_results
 from reproduction.report.statements import checks, statements
+from reproduction.report.trust import cost_of
 from reproduction.runs.tables import Results, write_results
 from reproduction.scoring.rules import METHODS, OTHER_RULES
 from reproduction.scoring.scores import DIFFERENCES
@@ -61,6 +63,7 @@ PROSE = (
     "when_not",
     "data",
     "reproduce",
+    "status",
     "notation",
     "statements",
     "concordance",
@@ -124,6 +127,25 @@ def chapter_cells(name: str) -> list[dict]:
 
 def source_of(name: str, cell_id: str) -> str:
     return "".join(next(cell for cell in chapter_cells(name) if cell["id"] == cell_id)["source"])
+
+
+def test_every_chapter_ends_with_the_command_that_executes_it(pages):
+    costs = read_costs()
+    for name in (*NOTEBOOKS, YOUR_RUN):
+        text = plain(pages[name])
+        chapter = name.removeprefix("notebooks/")
+        assert f"Run this yourself.venv/bin/python -m reproduction notebooks {name}.ipynb" in re.sub(
+            r"\s*(?=\.venv)", "", text
+        )
+        assert (f"It takes {cost_of(costs[chapter])}" if chapter in costs else "has not been measured") in text
+        assert "../book/status.html" in pages[name].links
+
+
+def test_the_status_page_has_every_chapter_and_every_table(pages):
+    text = plain(pages["book/status"])
+    assert {f"../{name}.html" for name in NOTEBOOKS} <= set(pages["book/status"].links)
+    assert all(path.stem in text for path in (ROOT / "results").rglob("*.csv"))
+    assert "BSD 3-Clause" in text and "CC BY 4.0" in text
 
 
 def test_only_the_intended_pages_are_built(pages):

@@ -315,7 +315,10 @@ def test_axe_finds_nothing_critical_serious_or_moderate(chromium, html, name, sc
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["notebooks/experiment", "notebooks/deviations", "book/reproduce"])
+@pytest.mark.parametrize(
+    "name",
+    ["book/index", "notebooks/experiment", "notebooks/speed", "notebooks/deviations", "book/reproduce", "book/status"],
+)
 def test_nothing_is_lost_on_paper(chromium, html, name):
     """A4 with margins of a centimetre is 718 pixels wide: no table, formula or line of code may be wider."""
     with Visit(chromium, html, name, 718) as visit:
@@ -332,3 +335,29 @@ def test_nothing_is_lost_on_paper(chromium, html, name):
                 && e.scrollWidth > e.clientWidth + 1).map((e) => e.outerHTML.slice(0, 80))"""
         )
         assert not lost and not hidden
+
+
+@pytest.mark.parametrize("name", ["notebooks/experiment", CHAPTER])
+def test_a_page_prints_its_title_and_no_box_without_its_content(chromium, html, name):
+    with Visit(chromium, html, name, 718) as visit:
+        visit.page.emulate_media(media="print")
+        assert visit.page.locator("article h1").first.is_visible()
+        assert not visit.page.locator("#jb-print-docs-body").is_visible()
+        boxes = visit.page.locator("article :is(.cell_input, .cell_output, details)")
+        seen = [box for box in boxes.all() if box.is_visible()]
+        assert seen and all(box.inner_text().strip() or box.locator("img").count() for box in seen)
+        breaks = visit.page.evaluate(
+            "() => [...document.querySelectorAll('article :is(table, pre, .highlight, .cell_input, div.proof)')]"
+            ".map((e) => getComputedStyle(e).breakInside)"
+        )
+        assert set(breaks) == {"auto"}, "a long box that may not break leaves a page half empty"
+
+
+def test_paper_is_light_at_night(chromium, html):
+    with Visit(chromium, html, CHAPTER, color_scheme="dark") as visit:
+        theme = "() => document.documentElement.dataset.theme"
+        assert visit.page.evaluate(theme) == "dark"
+        visit.page.evaluate("() => dispatchEvent(new Event('beforeprint'))")
+        assert visit.page.evaluate(theme) == "light"
+        visit.page.evaluate("() => dispatchEvent(new Event('afterprint'))")
+        assert visit.page.evaluate(theme) == "dark"

@@ -31,12 +31,12 @@ PROJECT = PYPROJECT["project"]
 DIRECT = [Requirement(r) for r in PROJECT["dependencies"]]
 EXTRAS = {name: [Requirement(r) for r in group] for name, group in PROJECT["optional-dependencies"].items()}
 LOCKED = DIRECT + [r for name in ("reproduction", "book", "test", "lab", "monai", "torchio") for r in EXTRAS[name]]
-VERBS = {"reproduce", "test", "book", "lab", "notebooks", "bench", "clean"}
+VERBS = {"reproduce", "test", "book", "pdf", "lab", "notebooks", "bench", "clean"}
 OLDEST = "3.11.2"  # Debian 12's; the README names it, and make asks for it
 PRESETS = {path.stem for path in (ROOT / "workflow" / "presets").glob("*.yaml")}
 
 LAYOUT = """
-    README.md Makefile pyproject.toml requirements.lock environment.yml LICENSE LICENSE-text CITATION.cff
+    README.md Makefile pyproject.toml requirements.lock environment.yml LICENSE LICENSE-text CITATION.cff codecheck.yml
     CONTRIBUTING.md CHANGELOG.md setup.py src/noisyseg/py.typed .gitignore .gitattributes .ci/run _config.yml _toc.yml
     book/index.md book/references.bib book/_static notebooks/templates
     src/noisyseg/metrics.py src/noisyseg/optimal.py src/noisyseg/fields.py src/noisyseg/noise.py
@@ -378,6 +378,24 @@ def test_citation_names_the_project_and_the_paper() -> None:
     assert [author["family-names"] for author in paper["authors"]] == ["Nordström", "Hult", "Maki"]
     assert paper["year"] == 2023
     assert [i["value"] for i in paper["identifiers"]] == ["arXiv:2304.04116"]
+
+
+def test_what_a_codecheck_should_reproduce() -> None:
+    """The manifest of https://codecheck.org.uk/spec/config/1.0: every file is there, with the command that makes it."""
+    text = read("codecheck.yml")
+    check = yaml.safe_load(text)
+    assert "\n---\n" in text and check["version"] == "https://codecheck.org.uk/spec/config/1.0/"
+    files = [item["file"] for item in check["manifest"]]
+    assert len(files) >= 8 and len(set(files)) == len(files)
+    assert all((ROOT / file).is_file() for file in files)
+    commands = [
+        re.search(r"make (\w+)|python (\S+\.py)|python -m reproduction", c["comment"]) for c in check["manifest"]
+    ]
+    assert all(commands)
+    assert {c[1] for c in commands if c and c[1]} <= make_targets()
+    assert all((ROOT / c[2]).is_file() for c in commands if c and c[2])
+    assert check["paper"]["title"] == yaml.safe_load(read("CITATION.cff"))["title"]
+    assert [author["name"] for author in check["paper"]["authors"]] == ["The noisyseg authors"]
 
 
 def test_licences() -> None:

@@ -71,9 +71,10 @@ def run(*command: object, cwd: Path) -> str:
     return done.stdout
 
 
-def install(python: Path, *what: object, cwd: Path) -> None:
+def install(python: Path, *what: object, only_wheels: bool = True, cwd: Path) -> None:
     """Install with pip; where no registry can be reached the test is skipped, in CI failed."""
-    done = call(python, "-m", "pip", "install", "-q", "--no-compile", "--only-binary", ":all:", *what, cwd=cwd)
+    options = ["--only-binary", ":all:"] if only_wheels else []
+    done = call(python, "-m", "pip", "install", "-q", "--no-compile", *options, *what, cwd=cwd)
     if done.returncode:
         if re.search(r"NewConnectionError|ConnectTimeout|ReadTimeout|ProxyError|SSLError", done.stderr):
             lacking(f"pip cannot reach its registry: {done.stderr.strip()[-300:]}")
@@ -143,3 +144,47 @@ def test_the_wheel_alone(version: str, wheel: Path, tmp_path: Path) -> None:
     install(python, *TESTING, *oldest, cwd=tmp_path)
     tests = ["-m", "not slow", "-p", "no:cacheprovider", ROOT / "tests" / "noisyseg"]
     print(run(python, "-X", f"pycache_prefix={tmp_path / 'cache'}", "-m", "pytest", "-q", *tests, cwd=ROOT))
+
+
+LIBRARY_OF = "import noisyseg, sys; print(noisyseg.__file__, 'torch' in sys.modules)"
+
+
+@pytest.mark.slow
+def test_the_book_builds_from_the_wheel_on_a_later_python(wheel: Path, tmp_path: Path) -> None:
+    """With the wheel, its extra ``book`` and what the experiment needs; torch alone, which is large, is left out."""
+    version = "3.12"
+    base = python_at_hand(version)
+    if base is None:
+        pytest.skip(f"no Python {version} on this machine")
+    shutil.copytree(
+        ROOT,
+        tmp_path / "tree",
+        ignore=lambda folder, names: (
+            set(names)
+            & (
+                {".git", ".venv", "data", "runs", "_build", "build", "dist"}
+                if Path(folder) == ROOT
+                else {"noisyseg", "__pycache__"}
+            )
+        ),
+    )
+    config = tmp_path / "tree" / "_config.yml"
+    mocked = config.read_text().replace("autodoc_mock_imports: [", "autodoc_mock_imports: [torch, ")
+    assert mocked != config.read_text()
+    config.write_text(mocked)
+    run(base, "-m", "venv", "env", cwd=tmp_path)
+    python = tmp_path / "env" / "bin" / "python"
+    experiment = [text for text in PROJECT["optional-dependencies"]["reproduction"] if not text.startswith("torch")]
+    install(python, f"noisyseg[book] @ {wheel.as_uri()}", *experiment, only_wheels=False, cwd=tmp_path)
+    settings = [
+        f"PYTHONPATH={tmp_path / 'tree' / 'src'}",
+        f"NOISYSEG_ROOT={tmp_path / 'tree'}",
+        "PYTHONDONTWRITEBYTECODE=1",
+    ]
+    file, loaded = run("env", *settings, python, "-c", LIBRARY_OF, cwd=tmp_path).split()
+    assert Path(file).is_relative_to(tmp_path / "env") and loaded == "False"
+    run("env", *settings, python, "-m", "reproduction", "book", "--html", tmp_path / "html", cwd=tmp_path)
+    pages = {
+        path.relative_to(tmp_path / "html").with_suffix("").as_posix() for path in (tmp_path / "html").rglob("*.html")
+    }
+    assert {"book/api", "book/statements", "notebooks/experiment", "_modules/noisyseg/optimal"} <= pages

@@ -21,17 +21,22 @@ def short(role: str, name: str) -> str:
     return ".".join(name.split(".")[-2 if role == "meth" else -1 :])
 
 
-class _Generated(SphinxDirective):
+class Generated(SphinxDirective):
+    """Shows lines of Markdown that are made when the page is read."""
+
+    classes = ("noisyseg-generated", "statement-table")
+
     def _lines(self) -> list[str]:
         raise NotImplementedError
 
     def run(self) -> list[nodes.Node]:
-        holder = nodes.container(classes=["noisyseg-generated"])
+        """Parse the lines."""
+        holder = nodes.container(classes=[*self.classes])
         self.state.nested_parse(StringList(self._lines(), source=self.env.docname), self.content_offset, holder)
         return [holder]
 
 
-class StatementTable(_Generated):
+class StatementTable(Generated):
     """A table with a row for every statement of the book."""
 
     def _lines(self) -> list[str]:
@@ -44,7 +49,7 @@ class StatementTable(_Generated):
         return rows
 
 
-class StatementTests(_Generated):
+class StatementTests(Generated):
     """The source of every test that checks a statement, with links back."""
 
     def _lines(self) -> list[str]:

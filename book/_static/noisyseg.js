@@ -63,6 +63,15 @@
     clearTimeout(waiting);
     waiting = setTimeout(fit, 100);
   });
+  // Paper is light, whatever the screen is.
+  const root = document.documentElement;
+  window.addEventListener("beforeprint", () => {
+    root.dataset.themeOnScreen = root.dataset.theme;
+    root.dataset.theme = "light";
+  });
+  window.addEventListener("afterprint", () => {
+    root.dataset.theme = root.dataset.themeOnScreen || root.dataset.theme;
+  });
   window.addEventListener("DOMContentLoaded", () => {
     standIn();
     enlargeFigures();

@@ -84,9 +84,16 @@ def _parser() -> argparse.ArgumentParser:
     notebooks = add("notebooks", "execute chapters anew, in place", preset=False)
     notebooks.add_argument("files", nargs="*", metavar="FILE", help="notebooks (all of notebooks/)")
 
+    times = add("times", "measure what executing the chapters takes: results/chapters", preset=False)
+    times.add_argument("chapters", nargs="*", metavar="CHAPTER", help="names of chapters (all of the book)")
+
     book = add("book", "build the book", preset=False)
     book.add_argument("--results", help="tables of a run: the page Your run then shows them")
     book.add_argument("--html", default="_build/html", help="where the book is built (%(default)s)")
+
+    pdf = add("pdf", "print the built book into one PDF", preset=False)
+    pdf.add_argument("--html", default="_build/html", help="where the book has been built (%(default)s)")
+    pdf.add_argument("--out", default="_build/noisyseg.pdf", help="the file to write (%(default)s)")
     return parser
 
 
@@ -113,6 +120,16 @@ def _dispatch(arguments: argparse.Namespace) -> None:
         from reproduction.report.book import build_book
 
         print(f"open {build_book(arguments.html, arguments.results)}")
+        return
+    if arguments.command == "pdf":
+        from reproduction.report.pdf import build_pdf
+
+        print(f"open {build_pdf(arguments.out, arguments.html)}")
+        return
+    if arguments.command == "times":
+        from reproduction.report.chapter_times import write_costs
+
+        print(write_costs(arguments.chapters))
         return
     if arguments.command == "annotators":
         from reproduction.chapters.annotators import measure_annotators

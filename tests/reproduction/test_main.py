@@ -17,7 +17,7 @@ from reproduction.config import Preset
 from reproduction.report import book
 from reproduction.runs import notebook as batch
 
-COMMANDS = ("grid", "data", "run", "cell", "status", "tables", "calibration", "notebooks", "book")
+COMMANDS = ("grid", "data", "run", "cell", "status", "tables", "calibration", "notebooks", "times", "book", "pdf")
 OF_A_PRESET = COMMANDS[:7]
 
 

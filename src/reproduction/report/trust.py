@@ -1,0 +1,133 @@
+"""What the status page says: the cost of every chapter, and where every stored table comes from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from reproduction.paths import project_root, read_json
+from reproduction.report.chapter_times import Cost, chapters, read_costs
+from reproduction.report.sources import short_commits
+
+PACKAGES = ("numpy", "scipy", "torch", "pandas")  # those that numbers depend on most
+#: The command that makes the tables of a folder below ``results``, or of one provenance in it; others are presets.
+COMMANDS = {
+    "benchmarks/speed": "make bench STORE=1",
+    "benchmarks/accelerated": "python benchmarks/precision.py --name accelerated",
+    "benchmarks/covariance": "python benchmarks/covariance.py",
+    "benchmarks/labels": "python benchmarks/labels.py",
+    "benchmarks/lean": "python benchmarks/lean.py --store",
+    "benchmarks/precision": "python benchmarks/precision.py",
+    "chapters": "python -m reproduction times",
+    "kits23": "python data_scripts/kits23.py",
+    "lidc": "python data_scripts/lidc.py",
+    "rater_levels": "python data_scripts/rater_levels.py",
+    "raters/kits23": "python -m reproduction annotators --set kits23",
+    "raters/bubil": "python -m reproduction annotators --set bubil",
+}
+#: Tables of ``results/benchmarks`` that have no provenance of their own were made together with this one.
+TOGETHER = "speed_provenance.json"
+#: Made once, or copied: the file ``SOURCE.md`` of the folder says how.
+BY_HAND = ("lidc/paper_code", "paper/table1")
+
+
+def duration(seconds: float) -> str:
+    """Write a short duration in seconds, or in minutes from two minutes on.
+
+    Examples
+    --------
+    >>> duration(8.6), duration(150.0)
+    ('9 s', '2.5 min')
+    """
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.1f} min"
+
+
+def command_of(chapter: str) -> str:
+    """Give the command that executes a chapter anew, in place."""
+    return f".venv/bin/python -m reproduction notebooks notebooks/{chapter}.ipynb"
+
+
+def cost_of(cost: Cost) -> str:
+    """Say what executing a chapter takes.
+
+    Examples
+    --------
+    >>> cost_of(Cost("volume", 8.6, 412.0))
+    '9 s of processor time and 410 MB of memory'
+    """
+    return f"{duration(cost.processor_s)} of processor time and {round(cost.peak_mib * 1.048576, -1):.0f} MB of memory"
+
+
+def chapter_lines() -> list[str]:
+    """Lay out the cost of every chapter, and of all."""
+    costs = read_costs()
+    lines = ["| chapter | processor time | memory, MB |", "|---|--:|--:|"]
+    for name in chapters():
+        cost = costs.get(name)
+        values = (duration(cost.processor_s), f"{round(cost.peak_mib * 1.048576, -1):.0f}") if cost else ("—", "—")
+        lines.append(f"| {{doc}}`../notebooks/{name}` | {' | '.join(values)} |")
+    total = sum(cost.processor_s for cost in costs.values())
+    largest = max((cost.peak_mib for cost in costs.values()), default=0.0)
+    return [*lines, f"| all | {duration(total)} | {round(largest * 1.048576, -1):.0f} |"]
+
+
+def source_file(table: Path) -> Path:
+    """Give the file that says where a stored table comes from.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is none.
+    """
+    names = [f"{table.stem}_provenance.json", "provenance.json"]
+    names += [TOGETHER] if table.parent.name == "benchmarks" else []
+    if f"{table.parent.name}/{table.stem}" in BY_HAND:
+        names = ["SOURCE.md"]
+    for name in names:
+        if (table.parent / name).is_file():
+            return table.parent / name
+    raise FileNotFoundError(f"{table} has no provenance: expected {' or '.join(names)} in its folder")
+
+
+def command_for(source: Path) -> str:
+    """Give the command that makes the tables of a provenance, "" where there is none.
+
+    Examples
+    --------
+    >>> command_for(Path("results/quick/provenance.json")), command_for(Path("results/benchmarks/lean_provenance.json"))
+    ('make reproduce PRESET=quick', 'python benchmarks/lean.py --store')
+    """
+    if source.suffix != ".json":
+        return ""
+    parts = source.parent.parts
+    folder = "/".join(parts[parts.index("results") + 1 :])
+    name = source.stem.removesuffix("provenance").rstrip("_")
+    return COMMANDS.get(f"{folder}/{name}" if name else folder, f"make reproduce PRESET={folder}")
+
+
+def table_lines() -> list[str]:
+    """Lay out all stored tables: those with one provenance in one row."""
+    results = project_root() / "results"
+    together: dict[Path, list[str]] = {}
+    for table in sorted(results.rglob("*.csv")):
+        together.setdefault(source_file(table), []).append(table.stem)
+    lines = ["| folder | tables | made by | when, version, commit | machine | packages |", "|---|---|---|---|---|---|"]
+    for source, names in together.items():
+        folder = source.parent.relative_to(results).as_posix()
+        command = command_for(source)
+        facts = read_json(source) if command else {}
+        cells = [f"`{folder}`", ", ".join(f"`{name}`" for name in names), f"`{command}`" if command else "by hand"]
+        lines.append(f"| {' | '.join([*cells, *_facts(facts)])} |")
+    return lines
+
+
+def _facts(facts: dict[str, Any]) -> list[str]:
+    """Say when, with what code, where and with which packages a table was made."""
+    if not facts:
+        return ["see `SOURCE.md`", "", ""]
+    when = [str(facts["created"])[:10]] if "created" in facts else []
+    code = ", ".join([*when, str(facts["version"]), f"`{short_commits(facts['commit'])}`"])
+    machine = facts["machine"]
+    where = f"{machine['cpu']}, {machine['cores']} cores{', ' + machine['gpu'] if machine.get('gpu') else ''}"
+    packages = {"Python": machine["python"], **{name: facts["packages"][name] for name in PACKAGES}}
+    return [code, where, ", ".join(f"{name} {version}" for name, version in packages.items())]
