@@ -2,7 +2,7 @@
 
 A preset (``workflow/presets/<name>.yaml``) has a ``grid`` (lists: ``organ``, ``a``, ``loss``, ``fold``, ``model``, and
 ``training_seed`` where cells are trained more than once) and ``run`` (one value for every other field of
-:class:`RunConfig`).
+:class:`RunConfig`). With ``extends``, the name of another preset, it says only what is other than there.
 """
 
 from __future__ import annotations
@@ -303,8 +303,10 @@ class Preset(BaseModel):
             raise ValueError(f"preset {path} is not valid YAML: {' '.join(str(error).split())}") from error
         if not isinstance(content, dict):
             raise ValueError(f"preset {path} holds {type(content).__name__}; expected a mapping")
+        if "extends" in content:
+            content = cls._extended(content, path.name)
         sections = ("about", "grid", "run")
-        check_names(f"preset {path.name}", content, sections, required=sections)
+        check_names(f"preset {path.name}", content, (*sections, "extends"), required=sections)
         try:
             made = cls(name=path.stem, **content)
             made._check()  # every value, now, and not in the middle of a night
@@ -321,6 +323,21 @@ class Preset(BaseModel):
         except ValueError as error:
             raise ValueError(f"preset {path.name}: {error}") from error
         return made
+
+    @classmethod
+    def _extended(cls, content: dict[str, Any], name: str) -> dict[str, Any]:
+        """Fill ``grid`` and ``run`` of a preset that says only what is other than in the one that it extends."""
+        changes = {section: content.get(section, {}) for section in ("grid", "run")}
+        wrong = [section for section, change in changes.items() if not isinstance(change, dict)]
+        if wrong:
+            raise ValueError(f"preset {name}: {wrong[0]} is {content[wrong[0]]!r}; expected a mapping")
+        try:
+            base = cls.load(str(content["extends"]))
+        except ValueError as error:
+            raise ValueError(f"preset {name} extends {content['extends']!r}: {error}") from error
+        grid = {axis: list(points) for axis, points in base.grid.items()}
+        both = {"grid": {**grid, **changes["grid"]}, "run": {**base.values, **changes["run"]}}
+        return {**{name: value for name, value in content.items() if name != "extends"}, **both}
 
     def _check(self) -> None:
         if SEED_AXIS in self.grid and SEED_AXIS in self.values:
@@ -371,30 +388,3 @@ def is_done(folder: Path, config: RunConfig, data_digest: str | None = None) -> 
         return False
     metrics = read_json(path)
     return metrics["config_hash"] == config.hash and data_digest in (None, metrics["data_digest"])
-
-
-def notebook_parameters(namespace: dict[str, Any], known: tuple[str, ...]) -> dict[str, Any]:
-    """Parameters of a papermill template, from its ``globals()``; every other name is refused.
-
-    papermill injects a name that the template does not know with no more than a warning: the run would then silently
-    use a default. Call this right after the cell tagged ``parameters``, before any import. What IPython and the user's
-    startup files had defined before the first cell does not count.
-
-    Examples
-    --------
-    >>> notebook_parameters({"_private": 0, "fold": 1, "a": 0.01}, ("a", "fold"))
-    {'a': 0.01, 'fold': 1}
-    >>> notebook_parameters({"fold": 1, "a": 0.01, "epoch": 3}, ("a", "fold"))
-    Traceback (most recent call last):
-    ValueError: notebook has the unknown key 'epoch'; known are a, fold
-    """
-    interactive = {"In", "Out", "exit", "quit", "get_ipython", "open", "notebook_parameters"}
-    shell: Any = namespace.get("get_ipython")
-    before = {} if shell is None else shell().user_ns_hidden
-    names = [
-        name
-        for name, value in namespace.items()
-        if not name.startswith("_") and name not in interactive and not (name in before and before[name] is value)
-    ]
-    check_names("notebook", names, known, required=known)
-    return {name: namespace[name] for name in known}

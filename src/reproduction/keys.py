@@ -72,3 +72,30 @@ class Loader(yaml.SafeLoader):
         if twice:
             raise yaml.constructor.ConstructorError(None, None, f"the key {twice[0]!r} occurs twice", node.start_mark)
         return super().construct_mapping(node, deep)
+
+
+def notebook_parameters(namespace: dict[str, Any], known: tuple[str, ...]) -> dict[str, Any]:
+    """Parameters of a papermill template, from its ``globals()``; every other name is refused.
+
+    papermill injects a name that the template does not know with no more than a warning: the run would then silently
+    use a default. Call this right after the cell tagged ``parameters``, before any import. What IPython and the user's
+    startup files had defined before the first cell does not count.
+
+    Examples
+    --------
+    >>> notebook_parameters({"_private": 0, "fold": 1, "a": 0.01}, ("a", "fold"))
+    {'a': 0.01, 'fold': 1}
+    >>> notebook_parameters({"fold": 1, "a": 0.01, "epoch": 3}, ("a", "fold"))
+    Traceback (most recent call last):
+    ValueError: notebook has the unknown key 'epoch'; known are a, fold
+    """
+    interactive = {"In", "Out", "exit", "quit", "get_ipython", "open", "notebook_parameters"}
+    shell: Any = namespace.get("get_ipython")
+    before = {} if shell is None else shell().user_ns_hidden
+    names = [
+        name
+        for name, value in namespace.items()
+        if not name.startswith("_") and name not in interactive and not (name in before and before[name] is value)
+    ]
+    check_names("notebook", names, known, required=known)
+    return {name: namespace[name] for name in known}

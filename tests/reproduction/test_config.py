@@ -18,9 +18,9 @@ from reproduction.config import (
     SEED_AXIS,
     Preset,
     RunConfig,
-    notebook_parameters,
     required_fields,
 )
+from reproduction.keys import notebook_parameters
 from reproduction.paths import read_json
 
 VALUES: dict[str, Any] = {
@@ -533,6 +533,35 @@ def test_points_off_the_grid(tmp_path, point, message):
     preset = load(tmp_path, preset_text())
     with pytest.raises(ValueError, match=f"^{message}"):
         preset.run(**point)
+
+
+# ---- a preset that says what is other than in another one ----
+
+
+def test_a_preset_extends_another(tmp_path):
+    base = Preset.load("openkbp_oesophagus")
+    text = "about: b\nextends: openkbp_oesophagus\ngrid: {a: [0.02], loss: [both]}\nrun: {epochs: 100}\n"
+    made = load(tmp_path, text)
+    assert made.name == "mine" and made.about == "b"
+    assert made.grid == {**base.grid, "a": (0.02,), "loss": ("both",)} and list(made.grid) == list(base.grid)
+    assert made.values == {**base.values, "epochs": 100}
+    same = load(tmp_path, "about: b\nextends: openkbp_oesophagus\n")
+    assert [run.hash for run in same.runs()] == [run.hash for run in base.runs()]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("extends: nothing", r"preset mine\.yaml extends 'nothing': preset is 'nothing'; there are .*hippocampus"),
+        ("extends: quick\nabout: a\nrun: 3", r"preset mine\.yaml: run is 3; expected a mapping"),
+        ("extends: quick\nabout: a\nrun: {epoch: 3}", r"run has the unknown key 'epoch'; did you mean 'epochs'"),
+        ("extends: quick", r"preset mine\.yaml lacks 'about'"),
+        ("extends: quick\nabout: a\nruns: {}", r"unknown key 'runs'; did you mean 'run'"),
+    ],
+)
+def test_what_is_wrong_with_an_extension(tmp_path, text, message):
+    with pytest.raises(ValueError, match=message):
+        load(tmp_path, text)
 
 
 # ---- names ----
