@@ -17,6 +17,7 @@ COMMANDS = {
     "benchmarks/covariance": "python benchmarks/covariance.py",
     "benchmarks/labels": "python benchmarks/labels.py",
     "benchmarks/lean": "python benchmarks/lean.py --store",
+    "benchmarks/masks": "python benchmarks/masks.py --data data --store runs/PRESET/RUN",
     "benchmarks/precision": "python benchmarks/precision.py",
     "chapters": "python -m reproduction times",
     "kits23": "python data_scripts/kits23.py",
@@ -53,7 +54,7 @@ def cost_of(cost: Cost) -> str:
     Examples
     --------
     >>> cost_of(Cost("volume", 8.6, 412.0))
-    '9 s of processor time and 410 MB of memory'
+    '9 s of processor time and 430 MB of memory'
     """
     return f"{duration(cost.processor_s)} of processor time and {round(cost.peak_mib * 1.048576, -1):.0f} MB of memory"
 
