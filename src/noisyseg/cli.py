@@ -249,6 +249,7 @@ def _become_worker() -> None:
         if not _busy:
             os._exit(INTERRUPTED)
         if first:
+            sys.unraisablehook = lambda _: None  # a destructor swallows the exit: the case then goes on to its end
             sys.exit(INTERRUPTED)
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
