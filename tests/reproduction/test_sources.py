@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from reproduction.report.sources import ITEMS, duration, short_commits, source_rows
+from reproduction.report.sources import ITEMS, short_commits, source_rows
+from reproduction.text import duration
 from small_results import grown_results, small_results
 
 
