@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bookmarks import entries
 from conftest import lacking
 from reproduction.report.chapter_times import listed_pages
 
@@ -25,15 +25,6 @@ def book(html: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     from reproduction.report.pdf import build_pdf
 
     return pypdf.PdfReader(build_pdf(tmp_path_factory.mktemp("pdf") / "book.pdf", html))
-
-
-def entries(outline: list[Any], depth: int = 0) -> Iterator[tuple[int, Any]]:
-    """Go through bookmarks with their depth."""
-    for item in outline:
-        if isinstance(item, list):
-            yield from entries(item, depth + 1)
-        else:
-            yield depth, item
 
 
 @pytest.mark.slow

@@ -40,6 +40,19 @@ def percent(share: float, digits: int = 1, sign: str = "") -> str:
     return f"{100 * share:{sign}.{digits}f} %".replace("-", "−")
 
 
+def duration(seconds: float) -> str:
+    """Write a duration in seconds, in minutes from two minutes on, or in hours from one hour on.
+
+    Examples
+    --------
+    >>> duration(8.6), duration(150.0), duration(5400)
+    ('9 s', '2.5 min', '1.5 h')
+    """
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 3600 else f"{seconds / 3600:.1f} h"
+
+
 def markdown_table(header: Sequence[object], rows: Iterable[Sequence[object]], left: int = 1) -> str:
     r"""Lay out rows of ready-made text as a Markdown table; the first ``left`` columns are names.
 

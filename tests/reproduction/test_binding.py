@@ -3,24 +3,14 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
+from bookmarks import entries
 from reproduction.report.binding import Chapter, bind
 
 pypdf = pytest.importorskip("pypdf", reason="no pypdf: `make test` installs it, with all that requirements.lock names")
 A4 = (595, 842)  # points
-
-
-def entries(outline: list[Any], depth: int = 0) -> Iterator[tuple[int, Any]]:
-    """Go through bookmarks with their depth."""
-    for item in outline:
-        if isinstance(item, list):
-            yield from entries(item, depth + 1)
-        else:
-            yield depth, item
 
 
 def document(*texts: str) -> bytes:

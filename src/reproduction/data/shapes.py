@@ -225,6 +225,14 @@ def low_noise_dice(volume: float, surface: float, a: float) -> float:
     return 1 - a * surface / (math.sqrt(2 * math.pi) * volume)
 
 
+def _mask_and_volume(label: Array) -> tuple[NDArray[np.bool_], int]:
+    mask = np.asarray(check_label("label", label)) != 0
+    volume = int(np.count_nonzero(mask))
+    if volume == 0:
+        raise ValueError(f"label (shape {mask.shape}): expected some foreground, found none")
+    return mask, volume
+
+
 def _faces(mask: NDArray[np.bool_], axis: int) -> int:
     """Count the voxel faces across an axis between label and background; beyond the image is background."""
     edges = [(1, 1) if k == axis else (0, 0) for k in range(mask.ndim)]
@@ -246,10 +254,7 @@ def dice_floor(label: Array, noise: GaussianDeformation) -> float:
     >>> round(dice_floor(label, GaussianDeformation(a=0.02)), 3)
     0.92
     """
-    mask = np.asarray(check_label("label", label)) != 0
-    volume = int(np.count_nonzero(mask))
-    if volume == 0:
-        raise ValueError(f"label (shape {mask.shape}): expected some foreground, found none")
+    mask, volume = _mask_and_volume(label)
     strengths = per_axis("a", noise.a, mask.ndim)
     total = sum(ak * size * _faces(mask, k) for k, (ak, size) in enumerate(zip(strengths, mask.shape, strict=True)))
     return 1 - total / (math.sqrt(2 * math.pi) * volume)
@@ -272,10 +277,7 @@ def threshold_grid_error(label: Array, noise: GaussianDeformation) -> float:
     >>> round(threshold_grid_error(label, GaussianDeformation(a=0.05)), 6)
     0.001995
     """
-    mask = np.asarray(check_label("label", label)) != 0
-    volume = int(np.count_nonzero(mask))
-    if volume == 0:
-        raise ValueError(f"label (shape {mask.shape}): expected some foreground, found none")
+    mask, volume = _mask_and_volume(label)
     total = 0.0
     for k, (ak, size) in enumerate(zip(per_axis("a", noise.a, mask.ndim), mask.shape, strict=True)):
         if ak > 0:

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from reproduction.runs.tables import Results
+from reproduction.text import duration
 
 ITEMS = (
     "trainings",
@@ -32,17 +33,6 @@ def short_commits(commits: str) -> str:
     '0123456789ab, fedcba987654 (modified)'
     """
     return ", ".join(commit[:12] + (" (modified)" if commit.endswith("-dirty") else "") for commit in commits.split())
-
-
-def duration(seconds: float) -> str:
-    """Write a duration in hours, from one hour on, or in minutes.
-
-    Examples
-    --------
-    >>> duration(90), duration(5400)
-    ('1.5 min', '1.5 h')
-    """
-    return f"{seconds / 3600:.1f} h" if seconds >= 3600 else f"{seconds / 60:.1f} min"
 
 
 def source_column(result: Results) -> list[str]:

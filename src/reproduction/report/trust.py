@@ -8,6 +8,7 @@ from typing import Any
 from reproduction.paths import project_root, read_json
 from reproduction.report.chapter_times import Cost, chapters, read_costs
 from reproduction.report.sources import short_commits
+from reproduction.text import duration
 
 PACKAGES = ("numpy", "scipy", "torch", "pandas")  # those that numbers depend on most
 #: The command that makes the tables of a folder below ``results``, or of one provenance in it; others are presets.
@@ -30,17 +31,6 @@ COMMANDS = {
 TOGETHER = "speed_provenance.json"
 #: Made once, or copied: the file ``SOURCE.md`` of the folder says how.
 BY_HAND = ("lidc/paper_code", "paper/table1")
-
-
-def duration(seconds: float) -> str:
-    """Write a short duration in seconds, or in minutes from two minutes on.
-
-    Examples
-    --------
-    >>> duration(8.6), duration(150.0)
-    ('9 s', '2.5 min')
-    """
-    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.1f} min"
 
 
 def command_of(chapter: str) -> str:
