@@ -5,10 +5,12 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from importlib.resources import files
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+from matplotlib.image import imread
 
 from conftest import lacking
 
@@ -37,6 +39,9 @@ MEASURE = """() => {
   }
   return {width, page: document.documentElement.scrollWidth, outside, cut};
 }"""
+# Figures: whether a tap enlarges them, whether their colours are changed, and whether they are described.
+FIGURES = """() => [...document.querySelectorAll("main img")].filter((e) => e.closest("figure, .cell_output, .output"))
+  .map((e) => [e.closest("button.enlarge") !== null, getComputedStyle(e).filter, e.alt.length > 20])"""
 # Stops of the tab key on formulas that do not scroll.
 STOPS = """() => [...document.querySelectorAll("mjx-container[tabindex='0']")]
   .filter((e) => e.scrollWidth <= e.clientWidth + 1).length"""
@@ -112,10 +117,10 @@ class Visit:
 
 @pytest.fixture(scope="module")
 def seen(chromium, html) -> dict[str, dict[str, Any]]:
-    """What every page is like at every width; the pages with sources on a phone alone."""
+    """What every page is like at every width, in the dark; the pages with sources on a phone alone."""
     found: dict[str, dict[str, Any]] = {}
     for name in names(html):
-        with Visit(chromium, html, name) as visit:
+        with Visit(chromium, html, name, color_scheme="dark") as visit:
             widths = WIDTHS[:1] if name.startswith("_modules/") else WIDTHS
             measured = {}
             for width in widths:
@@ -126,6 +131,7 @@ def seen(chromium, html) -> dict[str, dict[str, Any]]:
             stops, ids = visit.page.evaluate(STOPS), visit.page.evaluate(IDS)
             found[name] = {
                 "measured": measured,
+                "figures": visit.page.evaluate(FIGURES),
                 "stops": stops,
                 "ids": ids,
                 "problems": visit.problems,
@@ -236,6 +242,26 @@ def test_search_from_the_disk_shows_where_the_word_stands(chromium, html):
         assert all("outline" in text.lower() and len(text) > 80 for _, text in found), found
 
 
+@pytest.mark.slow
+def test_a_tap_enlarges_every_figure_and_none_is_filtered(seen):
+    figures = {name: page["figures"] for name, page in seen.items() if page["figures"]}
+    assert sum(map(len, figures.values())) > 50
+    assert not {name: found for name, found in figures.items() if set(map(tuple, found)) != {(True, "none", True)}}
+
+
+@pytest.mark.parametrize("name", ["notebooks/label_noise", "notebooks/lidc", "notebooks/experiment"])
+def test_letters_of_an_enlarged_figure_are_as_large_as_drawn(chromium, html, name):
+    """On a phone a figure of 768 pixels is shown at less than half of its size, and at a tap in full."""
+    with Visit(chromium, html, name) as visit:
+        for button in visit.page.locator("button.enlarge").all():
+            button.click()
+            full = visit.page.locator("#full-figure img")
+            full.wait_for(state="visible", timeout=3000)
+            assert full.evaluate("(e) => e.getBoundingClientRect().width") >= 768
+            visit.page.keyboard.press("Escape")
+            full.wait_for(state="hidden", timeout=3000)
+
+
 @pytest.mark.parametrize("name", [HEAVY, CHAPTER])
 def test_a_figure_opens_in_full_size(chromium, html, name):
     with Visit(chromium, html, name) as visit:
@@ -277,13 +303,17 @@ def test_every_control_shows_that_it_has_the_focus(chromium, html):
         assert not bare
 
 
-def test_pictures_have_their_own_grey_values_in_the_dark(chromium, html):
-    with Visit(chromium, html, CHAPTER, color_scheme="dark") as visit:
-        assert visit.page.evaluate("() => document.documentElement.dataset.theme") == "dark"
-        filters = visit.page.evaluate(
-            "() => [...document.querySelectorAll('main img')].map((e) => getComputedStyle(e).filter)"
-        )
-        assert filters and set(filters) == {"none"}
+@pytest.mark.parametrize("name", [CHAPTER, "notebooks/experiment", "notebooks/classes", "book/index"])
+def test_pictures_have_their_own_grey_values_in_the_dark(chromium, html, name):
+    """The last figure of a page, of which those of the experiment are medical, has the same pixels in both themes."""
+    pixels = {}
+    for theme in ("light", "dark"):
+        with Visit(chromium, html, name, 1400, color_scheme=theme) as visit:
+            assert visit.page.evaluate("() => document.documentElement.dataset.theme") == theme
+            figures = visit.page.locator("main :is(figure, .cell_output, .output) img")
+            pixels[theme] = imread(BytesIO(figures.last.screenshot()))[6:-6, 6:-6]  # without the corners of the card
+    assert pixels["light"].shape[1] > 600 and pixels["light"].std() > 0.05
+    assert (pixels["light"] == pixels["dark"]).all()
 
 
 def judged(visit: Visit, question: str) -> list[tuple[str, str, int, str]]:

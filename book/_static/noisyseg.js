@@ -39,7 +39,9 @@
       button.append(image);
       button.addEventListener("click", () => {
         const copy = image.cloneNode();
-        copy.style.width = `${Math.max(image.naturalWidth, view.clientWidth)}px`;
+        // As wide as the window, and at least as it is drawn for, where its letters are as large as those of the text.
+        copy.removeAttribute("width");
+        copy.style.width = `${Math.max(image.getAttribute("width") || image.naturalWidth, view.clientWidth)}px`;
         view.replaceChildren(copy);
         dialog.showModal();
       });

@@ -39,5 +39,5 @@ def test_html_for_other_pages():
         "</thead><tbody><tr><td>x</td><td><b>1</b></td></tr></tbody></table>"
     )
     image = html_figure(drawing(pd.DataFrame()), "In words.").data
-    assert image.startswith('<img alt="In words." src="data:image/png;base64,iVBORw0KGgo')
+    assert image.startswith('<img alt="In words." width="96" src="data:image/svg+xml;base64,')
     assert html_figure(markdown("none"), "").data == f"<p>{NOT_RUN}</p>"

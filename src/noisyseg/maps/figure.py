@@ -10,7 +10,7 @@ import numpy as np
 from noisyseg.maps.metric import Metric, scores
 
 #: Of the outlines in turn: at 1/2, at the best threshold, at another; colour-blind readers can tell them apart.
-STYLES = (("#E69F00", "dashed"), ("#0072B2", "solid"), ("#CC79A7", "dotted"))
+STYLES = (("#0072B2", "dashed"), ("#009E73", "solid"), ("#B8528F", "dotted"))
 
 
 def plane(mask: np.ndarray, axis: int = -1) -> int:

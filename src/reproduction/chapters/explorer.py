@@ -26,7 +26,8 @@ from reproduction.chapters.plane_shapes import single_shapes
 from reproduction.chapters.random_marginals import draw_marginals
 from reproduction.data.lidc.database import find_database, read_scans
 from reproduction.data.phantoms.scenes import ct_phantom
-from reproduction.figures.drawing import BLUE, GREEN, GREY, SKY, YELLOW, drawing, picture
+from reproduction.figures.drawing import drawing, picture
+from reproduction.figures.palette import CEILING, DICE, HALF, MARGINAL, MASKS, NOISY, PAPER, SERIES, rgb
 from reproduction.paths import atomic_write, project_root
 
 SIDE = 96  # pixels of a shape
@@ -118,15 +119,15 @@ def pictures() -> dict[str, bytes]:
     label = drawn_shapes()["star"]
     m = ns.GaussianDeformation(0.05).marginal(label)
     t = ns.dice_threshold(m)
-    with drawing(7.6, 2.5, 1, 3) as (shape, axes):
+    with drawing(2.5, 1, 3) as (shape, axes):
         for ax, image, title in zip(axes, (label, m), ("label", "marginal, a = .05"), strict=False):
-            picture(ax, image, title, cmap="gray_r")
+            picture(ax, image, title, cmap=MASKS)
             ax.spines[:].set_visible(True)
-        for u, colour in ((0.5, BLUE), (t, GREEN)):
+        for u, colour in ((0.5, HALF), (t, DICE)):
             axes[1].contour(m, [u], colors=colour, linewidths=1.8)
         u = np.linspace(0.005, 1, 200)
-        axes[2].plot(u, [ns.dice(m >= x, m) for x in u], color=GREY)
-        for x, name, colour in ((0.5, "1/2", BLUE), (t, "t", GREEN)):
+        axes[2].plot(u, [ns.dice(m >= x, m) for x in u], color=MARGINAL)
+        for x, name, colour in ((0.5, "1/2", HALF), (t, "t", DICE)):
             axes[2].plot([x], [ns.dice(m >= x, m)], "o", color=colour, label=name)
         axes[2].set(xlabel="threshold", title="Dice of the mask", ylim=(0, 1))
         axes[2].legend(loc="lower left")
@@ -134,17 +135,17 @@ def pictures() -> dict[str, bytes]:
     m = ns.marginal(voters)
     x = np.arange(1, len(m) + 1)
     masks = np.arange(len(m)) < x[:, None]
-    with drawing(7.6, 2.8) as (sizes, ax):
-        ax.plot(x, [ns.dice(s, m) for s in masks], "o-", color=GREEN, label="$D_m$")
-        ax.plot(x, [ns.expected_dice(s, voters) for s in masks], "o-", color="black", label=r"$\mathrm{E}[D_L]$")
+    with drawing(2.8) as (sizes, ax):
+        ax.plot(x, [ns.dice(s, m) for s in masks], "^--", color=DICE, label="$D_m$")
+        ax.plot(x, [ns.expected_dice(s, voters) for s in masks], "o-", color=NOISY, label=r"$\mathrm{E}[D_L]$")
         ax.set(xlabel="volume of the mask; two voters say 1, one says 6", ylabel="Dice", ylim=(0, 1))
         ax.legend()
     maps = blobs()
     labels, _ = ns.optimal_labels(maps)
     separate = [ns.optimal_dice(x) for x in maps[1:]]
     cut = np.where(np.any(separate, axis=0), np.where(separate, maps[1:], 0).argmax(axis=0) + 1, 0)
-    colours = np.array([[255, 255, 255], *(tuple(bytes.fromhex(c[1:])) for c in (SKY, YELLOW))], dtype=np.uint8)
-    with drawing(7.6, 2.6, 1, 3) as (classes, axes):
+    colours = rgb(PAPER, SERIES[1], SERIES[3])
+    with drawing(2.6, 1, 3) as (classes, axes):
         titles = ("argmax", "a threshold a class", "best label map")
         for ax, found, title in zip(axes, (maps.argmax(axis=0), cut, labels), titles, strict=True):
             masks = found == np.array([1, 2])[:, None, None]
@@ -152,12 +153,12 @@ def pictures() -> dict[str, bytes]:
             picture(ax, colours[found], f"{title}\nmean Dice {score:.3f}")
             ax.spines[:].set_visible(True)
     k = np.linspace(0, 1, 201)
-    with drawing(7.6, 3.4) as (agreement, ax):
+    with drawing(3.4) as (agreement, ax):
         for level, count in zip(*draw_marginals(np.random.default_rng(1), 25), strict=True):
             m = np.repeat(level / 4096, count)
-            ax.plot(rater_agreement(m), 2 * ns.dice_threshold(m), ".", color=GREEN)
-        ax.plot(k, k, "-", color=GREY, label=r"$\kappa$")
-        ax.plot(k, np.sqrt(k), "--", color=GREY, label=r"$\sqrt{\kappa}$")
+            ax.plot(rater_agreement(m), 2 * ns.dice_threshold(m), ".", color=DICE)
+        ax.plot(k, k, "-", color=CEILING, label=r"$\kappa$")
+        ax.plot(k, np.sqrt(k), "--", color=CEILING, label=r"$\sqrt{\kappa}$")
         ax.set(xlabel=r"agreement of two raters, $\kappa$", ylabel="best Dice, $D^*$")
         ax.legend()
     made = {}

@@ -10,17 +10,18 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from reproduction.figures.drawing import BLUE, GREEN, ORANGE, PINK, SKY, drawing, legend_below
+from reproduction.figures.drawing import drawing, legend_below
+from reproduction.figures.palette import MARGINAL, SERIES
 from reproduction.paths import project_root, read_json
 
 _PEERS = {"MONAI": "monai", "TorchIO": "torchio", "TorchIO, locked borders": "torchio", "GSTools": "gstools"}
 _LOOKS = {  # colour, marker, line, size of the marker
-    "noisyseg": (GREEN, "^", "-", 4),
-    "Listing 2": (BLUE, "o", "-", 7),  # wider, since MONAI lies on top of it
-    "MONAI": (ORANGE, "s", "--", 4),
-    "TorchIO": (PINK, "D", "-", 4),
-    "TorchIO, locked borders": (PINK, "x", ":", 4),
-    "GSTools": (SKY, "v", "--", 4),
+    "noisyseg": (SERIES[1], "^", "-", 4),
+    "Listing 2": (SERIES[0], "o", "-", 7),  # wider, since MONAI lies on top of it
+    "MONAI": (SERIES[2], "s", "--", 4),
+    "TorchIO": (SERIES[3], "D", "-", 4),
+    "TorchIO, locked borders": (SERIES[3], "x", ":", 4),
+    "GSTools": (SERIES[4], "v", "--", 4),
 }
 
 
@@ -104,14 +105,14 @@ def plot_tools(measured: pd.DataFrame, model: Callable[[Any], Any]) -> Figure:
         "in the middle": ("covariance", "middle", "distance (image sides)"),
     }
     r = np.linspace(0, 0.5, 200)
-    with drawing(9.4, 3.9, 1, 3) as (figure, axes):
+    with drawing(3.6, 1, 3) as (figure, axes):
         for ax, (title, (quantity, place, distance)) in zip(axes, panels.items(), strict=True):
             for name, (colour, marker, line, size) in _LOOKS.items():
                 rows = select(measured, name, quantity, place)
                 look: dict[str, Any] = {"color": colour, "marker": marker, "ls": line, "ms": size, "mfc": "none"}
                 bars = 2 * rows["standard_error"]
                 ax.errorbar(rows["distance"], rows["value"], bars, lw=1, elinewidth=0.8, label=name, **look)
-            ax.plot(r, np.ones_like(r) if quantity == "sd" else model(r), color="black", lw=1, label="model")
+            ax.plot(r, np.ones_like(r) if quantity == "sd" else model(r), color=MARGINAL, lw=1, label="model")
             ax.set(title=title, xlabel=distance, ylim=(0.35 if quantity == "sd" else -0.1, 1.12))
         axes[0].set_ylabel("standard deviation / $a$")
         axes[1].set_ylabel("covariance / $a^2$")

@@ -1,4 +1,4 @@
-"""What figures share: the book's colours and style, images, densities, one legend for several axes.
+"""What figures share: the book's style, images, densities, one legend for several axes.
 
 No figure trains or reads a file: a changed colour never repeats an experiment. None uses `matplotlib.pyplot`, so
 drawing leaves no global state behind, and the same input gives the same pixels.
@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
@@ -18,44 +17,30 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
-# The palette of Okabe and Ito, which colour-blind readers can tell apart.
-BLUE, ORANGE, GREEN, PINK, SKY, YELLOW = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00"
-GREY = "#444444"
-_STYLE: Any = {
-    "figure.dpi": 110,
-    "figure.constrained_layout.use": True,
-    "figure.constrained_layout.h_pad": 0.08,
-    "font.size": 10,
-    "axes.titlesize": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.alpha": 0.25,
-    "lines.linewidth": 1.6,
-    "legend.frameon": False,
-    "image.interpolation": "nearest",
-}
+from reproduction.figures.palette import COUNTS
+from reproduction.figures.showing import LETTERS, WIDTH, BookFigure, book_style
 
 
 @contextmanager
-def drawing(width: float, height: float, rows: int = 1, columns: int = 1, **settings: Any) -> Iterator[tuple[Any, Any]]:
-    """Open a figure of so many inches and its axes in the book's style; at the end of the block it is laid out.
+def drawing(height: float, rows: int = 1, columns: int = 1, **settings: Any) -> Iterator[tuple[Any, Any]]:
+    """Open a figure so many inches high and its axes in the book's style; at the end of the block it is laid out.
 
-    The settings are those of `matplotlib.figure.Figure.subplots`. No global registry knows the figure: a cell shows it
-    by ending with its name.
+    All figures have one width, and so letters of one size on a page. The settings are those of
+    `matplotlib.figure.Figure.subplots`. No global registry knows the figure: a cell shows it by ending with its name.
 
     Examples
     --------
-    >>> with drawing(4, 2, 1, 2) as (figure, (left, right)):
+    >>> with drawing(2, 1, 2) as (figure, (left, right)):
     ...     lines = left.plot([0, 1], [1, 0])
     >>> len(figure.axes)
     2
     """
-    with mpl.rc_context():
-        mpl.rcdefaults()
-        mpl.rcParams.update(_STYLE)
-        figure = Figure(figsize=(width, height))
-        yield figure, figure.subplots(rows, columns, **settings)
+    with book_style():
+        figure = BookFigure(figsize=(WIDTH, height))
+        axes = figure.subplots(rows, columns, **settings)
+        for ax in figure.axes:
+            ax.tick_params(labelsize=LETTERS - 1)  # of ticks, too, that are made when the figure is drawn again
+        yield figure, axes
         figure.draw_without_rendering()  # ticks are made here, not in the style of whoever shows the figure
 
 
@@ -78,7 +63,7 @@ def density(
     x, y = (np.asarray(values) * (1 - 1e-12) for values in (x, y))
     counts, x_edges, y_edges = np.histogram2d(x, y, bins=(cells, cells), range=extent)
     shade = np.where(counts > 0, counts, np.nan).T
-    return ax.pcolormesh(x_edges, y_edges, shade, norm=LogNorm(1, most), cmap="viridis_r", rasterized=True)
+    return ax.pcolormesh(x_edges, y_edges, shade, norm=LogNorm(1, most), cmap=COUNTS, rasterized=True)
 
 
 def legend(figure: Figure, axes: Axes | Iterable[Axes] | np.ndarray, loc: Any, columns: int = 1) -> None:

@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from reproduction.figures.drawing import GREEN, GREY
+from reproduction.figures.palette import CEILING, DICE, FAINT
 from reproduction.figures.panels import (
     CONSTANT_LOOKS,
     DIFFERENCE_LOOKS,
@@ -61,10 +61,10 @@ def plot_dice_over_noise(
 
     def draw(ax: Axes, rows: Any) -> None:
         if reference is not None:
-            ax.axhline(reference, color="0.6", lw=1)
+            ax.axhline(reference, color=FAINT, lw=1)
         if ceiling is not None:
             top = rows.groupby("a")[ceiling].mean()
-            ax.plot(top.index, top, "--", color=GREY, label="ceiling")
+            ax.plot(top.index, top, "--", color=CEILING, label="ceiling")
         for method, look in CONSTANT_LOOKS.items() if ceiling is not None else ():
             points(ax, rows[rows["method"] == method], 0.0, look, method, score, line=":")
         shift = spacing(rows["a"]) * 0.06  # side by side, so that no bar hides another
@@ -93,7 +93,7 @@ def plot_differences(differences: pd.DataFrame, pairs: Mapping[str, tuple[str, s
     apart = min(0.12, 0.6 / len(pairs))
 
     def draw(ax: Axes, rows: Any) -> None:
-        ax.axhline(0, color="0.6", lw=1)
+        ax.axhline(0, color=FAINT, lw=1)
         step = spacing(rows["a"]) * apart
         for k, (name, look) in enumerate(pairs.items()):
             place = (k - (len(pairs) - 1) / 2) * step
@@ -121,8 +121,8 @@ def plot_pairs(cases: pd.DataFrame, first: str = "CE(*)", second: str = "SD(0)")
 
     def draw(ax: Axes, rows: Any) -> None:
         ends = (0.0, max(rows[first].max(), rows[second].max()) * 1.04)
-        ax.plot(ends, ends, color="0.6", lw=1)
-        ax.plot(rows[second], rows[first], "o", ms=3, color=GREEN, alpha=0.6, mec="none", label="a case")
+        ax.plot(ends, ends, color=FAINT, lw=1)
+        ax.plot(rows[second], rows[first], "o", ms=3, color=DICE, alpha=0.6, mec="none", label="a case")
         ax.set(xlim=ends, ylim=ends, aspect="equal")
         ax.text(0.04, 0.96, f"a = {rows['a'].iloc[0]:.2f}", transform=ax.transAxes, va="top", fontsize=9)
 
@@ -182,7 +182,7 @@ def plot_history(history: pd.DataFrame) -> Figure:
                 textcoords="offset points",
                 fontsize=7,
                 va="center",
-                color="0.3",
+                color=CEILING,
                 annotation_clip=False,
             )
 

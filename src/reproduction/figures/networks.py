@@ -11,14 +11,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
-from reproduction.figures.drawing import BLUE, GREEN, GREY, ORANGE, PINK, SKY, YELLOW, drawing, legend, picture
+from reproduction.figures.drawing import drawing, legend, picture
+from reproduction.figures.palette import AMOUNTS, CONSTANT, FAINT, MARGINAL, PAPER, SERIES, looks
 from reproduction.figures.panels import points, spacing
 
-FAMILY_LOOKS = {"doubling": ("U-Net", "o", BLUE), "lunet": ("Lean U-Net", "s", ORANGE)}
+FAMILY_LOOKS = {"doubling": ("U-Net", "o", SERIES[0]), "lunet": ("Lean U-Net", "s", SERIES[1])}
 #: Criteria with a colour of their own; the others are drawn grey.
 CRITERION_LOOKS = {
-    **{"taylor": ("^", GREEN), "random_at_taylor": ("v", PINK), "random_at_largest": ("D", SKY)},
-    **{"random_at_random": ("X", YELLOW)},
+    **{"taylor": ("^", SERIES[2]), "random_at_taylor": ("v", SERIES[3]), "random_at_largest": ("D", SERIES[4])},
+    **{"random_at_random": ("X", SERIES[5])},
 }
 
 
@@ -36,7 +37,7 @@ def plot_sizes(models: pd.DataFrame, paths: pd.DataFrame, score: str = "dice_noi
         Columns ``organ, model, fold, epoch, parameters, test_dice``.
     """
     organs = list(dict.fromkeys(models["organ"]))
-    with drawing(3.4 * len(organs) + 2.3, 3.8, 1, len(organs), squeeze=False) as (figure, axes):
+    with drawing(3.6, 1, len(organs), squeeze=False) as (figure, axes):
         for ax, organ in zip(axes.flat, organs, strict=True):
             rows: Any = models[models["organ"] == organ]
             for family, (label, marker, colour) in FAMILY_LOOKS.items():
@@ -44,7 +45,7 @@ def plot_sizes(models: pd.DataFrame, paths: pd.DataFrame, score: str = "dice_noi
                 _bars(ax, own, score, colour, label, f"{marker}-")
             for model in rows.loc[rows["model"].str.contains("-"), "model"]:
                 criterion = model.partition("-")[2]
-                marker, colour = CRITERION_LOOKS.get(criterion, (".", "0.6"))
+                marker, colour = CRITERION_LOOKS.get(criterion, (".", CONSTANT))
                 label = f"pruned, {criterion.replace('_', ' ')}" if criterion in CRITERION_LOOKS else "pruned, others"
                 path: Any = paths[(paths["organ"] == organ) & (paths["model"] == model)]
                 means = path.groupby("epoch")[["parameters", "test_dice"]].mean()
@@ -55,7 +56,6 @@ def plot_sizes(models: pd.DataFrame, paths: pd.DataFrame, score: str = "dice_noi
             low = rows[f"{score}_lo"].min()
             ax.set_ylim(low - 0.25 * (1 - low), None)
             ax.xaxis.set_minor_formatter(NullFormatter())
-            ax.tick_params(labelsize=9)
         axes.flat[0].set_ylabel("mean test Dice")
         legend(figure, axes, "outside right center")
     return figure
@@ -79,16 +79,16 @@ def plot_layers(counts: Mapping[str, Sequence[float]], layers: Sequence[str], st
     """
     rows = {"before pruning": [float(count) for count in start], **{k: list(v) for k, v in counts.items()}}
     table = np.array(list(rows.values()))
-    with drawing(0.55 * len(layers) + 3.2, 0.36 * len(rows) + 1.6) as (figure, ax):
-        shade = picture(ax, table / np.asarray(start, dtype=float), cmap="viridis", aspect="auto")
+    with drawing(0.32 * len(rows) + 1.4) as (figure, ax):
+        shade = picture(ax, table / np.asarray(start, dtype=float), cmap=AMOUNTS, aspect="auto")
         for y, row in enumerate(table):
             for x, value in enumerate(row):
-                ink = "black" if value / start[x] > 0.55 else "white"
+                ink = MARGINAL if value / start[x] > 0.55 else PAPER
                 ax.text(x, y, f"{value:.3g}", ha="center", va="center", color=ink, fontsize=8)
         ax.set_xticks(range(len(layers)), layers, rotation=60, ha="right", fontsize=8)
-        ax.set_yticks(range(len(rows)), [name.replace("_", " ") for name in rows], fontsize=9)
+        ax.set_yticks(range(len(rows)), [name.replace("_", " ") for name in rows])
         bar = figure.colorbar(shade, ax=ax, pad=0.01)
-        bar.set_label("share of channels left", fontsize=9)
+        bar.set_label("share of channels left")
     return figure
 
 
@@ -102,11 +102,12 @@ def plot_shares(widths: Sequence[int], lines: Mapping[str, Any], dots: Mapping[s
     lines, dots : mappings
         Label to the probabilities of the layers, from the formula and from draws; the same labels.
     """
-    colours = dict(zip(lines, (GREY, BLUE, ORANGE, GREEN, PINK), strict=False))
-    with drawing(6.2, 3.4) as (figure, ax):
+    marked = looks(lines)
+    with drawing(3.4) as (figure, ax):
         for name, shares in lines.items():
-            ax.plot(widths, shares, "-", color=colours[name], label=name)
-            ax.plot(widths, dots[name], "o", color=colours[name], ms=5)
+            mark, colour = marked[name]
+            ax.plot(widths, shares, "-", color=colour, label=name)
+            ax.plot(widths, dots[name], mark, color=colour, ms=5)
         ax.set(xscale="log", xlabel="channels of the layer", ylabel="probability to lose the next")
         ax.set_xticks(list(widths), [str(n) for n in widths])
         ax.xaxis.set_minor_formatter(NullFormatter())
@@ -123,10 +124,10 @@ def plot_gains(gains: pd.DataFrame) -> Figure:
         Columns ``organ, a, model, mean, lo, hi``.
     """
     organs = list(dict.fromkeys(gains["organ"]))
-    with drawing(3.4 * len(organs) + 2.0, 3.2, 1, len(organs), squeeze=False) as (figure, axes):
+    with drawing(3.0, 1, len(organs), squeeze=False) as (figure, axes):
         for ax, organ in zip(axes.flat, organs, strict=True):
             rows: Any = gains[gains["organ"] == organ]
-            ax.axhline(0, color="0.6", lw=1)
+            ax.axhline(0, color=FAINT, lw=1)
             models = list(dict.fromkeys(rows["model"]))
             for k, model in enumerate(models):
                 family = "lunet" if model.startswith("lunet") else "doubling"

@@ -9,21 +9,22 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from reproduction.figures.drawing import BLUE, GREEN, GREY, ORANGE, PINK, YELLOW, drawing, legend
+from reproduction.figures.drawing import drawing, legend
+from reproduction.figures.palette import CEILING, CONSTANT, DICE, HALF, NOISY, SOFT_DICE, YOURS
 
 MINUS = "\N{MINUS SIGN}"
 #: Marker and colour. The methods themselves are defined in ``reproduction.scoring``, as are the pairs of differences.
-METHOD_LOOKS = {"CE(0)": ("o", BLUE), "SD(0)": ("s", ORANGE), "CE(*)": ("^", GREEN)}
-CONSTANT_LOOKS = {"CONST(0)": ("v", "0.65"), "CONST(*)": ("x", GREY)}
-LOSSES = {"ce": ("cross-entropy", BLUE), "sd": ("soft-Dice", ORANGE)}
-DIFFERENCE_LOOKS = {"CE(*)-CE(0)": ("^", GREEN), "SD(0)-CE(0)": ("s", ORANGE), "CE(*)-SD(0)": ("D", PINK)}
+METHOD_LOOKS = {"CE(0)": ("o", HALF), "SD(0)": ("s", SOFT_DICE), "CE(*)": ("^", DICE)}
+CONSTANT_LOOKS = {"CONST(0)": ("v", CONSTANT), "CONST(*)": ("x", CONSTANT)}
+LOSSES = {"ce": ("cross-entropy", HALF), "sd": ("soft-Dice", SOFT_DICE)}
+DIFFERENCE_LOOKS = {"CE(*)-CE(0)": ("^", DICE), "SD(0)-CE(0)": ("s", SOFT_DICE), "CE(*)-SD(0)": ("D", YOURS)}
 OTHER_LOOKS = {
-    "CE(*)-CE(0)": ("^", GREEN),
-    "CE(fold)-CE(0)": ("o", BLUE),
-    "CE(*)-CE(fold)": ("D", PINK),
-    "CE(rank)-CE(*)": ("X", YELLOW),
-    "SD(fold)-SD(0)": ("s", ORANGE),
-    "CE(oracle)-CE(*)": ("v", GREY),
+    "CE(*)-CE(0)": ("^", DICE),
+    "CE(fold)-CE(0)": ("o", HALF),
+    "CE(*)-CE(fold)": ("D", YOURS),
+    "CE(rank)-CE(*)": ("X", NOISY),
+    "SD(fold)-SD(0)": ("s", SOFT_DICE),
+    "CE(oracle)-CE(*)": ("v", CEILING),
 }
 
 
@@ -40,13 +41,12 @@ def panels(table: Any, draw: Callable[[Axes, Any], None], ylabel: str, x: str = 
     organs = list(dict.fromkeys(table["organ"]))
     columns = 2 if len(organs) == 4 else min(len(organs), 3)
     rows = -(-len(organs) // columns)
-    with drawing(max(2.9 * columns, 4.2) + 1.7, 2.9 * rows + 0.2, rows, columns, squeeze=False) as (figure, axes):
+    with drawing(2.7 * rows + 0.3, rows, columns, squeeze=False) as (figure, axes):
         for ax in axes.flat[len(organs) :]:
             ax.remove()
         for k, (organ, ax) in enumerate(zip(organs, axes.flat, strict=False)):
             draw(ax, table[table["organ"] == organ])
             ax.set(title=organ)
-            ax.tick_params(labelsize=9)
             if x == "a":
                 ax.set_xticks(np.unique(table["a"]))
             elif x == "epoch":

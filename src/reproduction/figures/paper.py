@@ -8,6 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from reproduction.figures.palette import FAINT
 from reproduction.figures.panels import (
     DIFFERENCE_LOOKS,
     METHOD_LOOKS,
@@ -34,7 +35,7 @@ def plot_deviations(table: pd.DataFrame) -> Figure:
     presets = list(dict.fromkeys(known["preset"]))
 
     def draw(ax: Axes, rows: Any) -> None:
-        ax.axhline(0, color="0.6", lw=1)
+        ax.axhline(0, color=FAINT, lw=1)
         step = spacing(rows["a"]) * 0.2 / len(presets)
         for j, preset in enumerate(presets):
             for k, (method, look) in enumerate(METHOD_LOOKS.items()):
@@ -57,7 +58,7 @@ def plot_gains(table: pd.DataFrame) -> Figure:
     """
 
     def draw(ax: Axes, rows: Any) -> None:
-        ax.axhline(0, color="0.6", lw=1)
+        ax.axhline(0, color=FAINT, lw=1)
         step = spacing(rows["a"]) * 0.16
         for k, (name, look) in enumerate(DIFFERENCE_LOOKS.items()):
             r, label = rows[rows["difference"] == name].sort_values("a"), difference_label(name)

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from reproduction.figures.drawing import BLUE, GREEN, GREY, ORANGE, PINK, drawing
+from reproduction.figures.drawing import drawing
+from reproduction.figures.palette import CEILING, FAINT, MARGINAL, SERIES
 from reproduction.figures.panels import LOSSES
 
 
@@ -23,7 +24,7 @@ def plot_costs(runs: pd.DataFrame) -> Figure:
     """
     table: Any = runs
     presets = list(dict.fromkeys(table["preset"]))
-    with drawing(7.5, 1.1 + 0.7 * len(presets)) as (figure, ax):
+    with drawing(1.1 + 0.7 * len(presets)) as (figure, ax):
         for offset, (loss, (name, colour)) in zip((0.17, -0.17), LOSSES.items(), strict=True):
             for row, preset in enumerate(presets):
                 mine = table[(table["preset"] == preset) & table["run"].str.contains(f"-{loss}-fold")]
@@ -35,7 +36,6 @@ def plot_costs(runs: pd.DataFrame) -> Figure:
         ax.set_yticks([-row for row in range(len(presets))], presets)
         ax.set(xlabel="processor seconds a training", ylim=(-len(presets) + 0.5, 0.5))
         ax.set_xlim(0, 1.05 * float(table["busy_s"].max()))
-        ax.tick_params(labelsize=9)
         figure.legend(loc="outside right center")
     return figure
 
@@ -49,23 +49,21 @@ def plot_ratios(ratios: pd.DataFrame) -> Figure:
         Columns ``name, work, low, high, bar, missed``: one line for each row, a colour for each work; ``bar`` may be
         NaN.
     """
-    palette = (BLUE, ORANGE, GREEN, PINK, GREY)
-    colours = {work: palette[k % len(palette)] for k, work in enumerate(dict.fromkeys(ratios["work"]))}
-    with drawing(7.5, 0.24 * len(ratios) + 1.2) as (figure, ax):
+    colours = {work: SERIES[k % len(SERIES)] for k, work in enumerate(dict.fromkeys(ratios["work"]))}
+    with drawing(0.24 * len(ratios) + 1.2) as (figure, ax):
         for y, row in enumerate(ratios.to_dict("records")):
             colour, missed = colours[row["work"]], row["missed"]
             ax.plot([row["low"], row["high"]], [y, y], color=colour, lw=2)
             ax.plot(row["low"], y, marker="X" if missed else "o", color=colour, ms=8 if missed else 5, ls="")
             if not pd.isna(row["bar"]):
-                ax.plot([row["bar"]] * 2, [y - 0.4, y + 0.4], color="black", lw=1.6)
+                ax.plot([row["bar"]] * 2, [y - 0.4, y + 0.4], color=MARGINAL, lw=1.6)
         ax.set_yticks(range(len(ratios)), list(ratios["name"]))
         ax.set_ylim(len(ratios) - 0.5, -0.5)
         ax.set_xscale("log")
-        ax.tick_params(labelsize=9)
-        ax.axvline(1, color="grey", lw=0.8)
+        ax.axvline(1, color=FAINT, lw=0.8)
         ax.set_xlabel("times faster than the peer (1: as fast)")
-        ax.plot([], [], "o-", color=GREY, label="worst input, line up to the best")
-        ax.plot([], [], "X", color=GREY, ms=8, label="worst input misses the bar")
-        ax.plot([], [], "|", color="black", ms=10, mew=1.6, label="bar")
-        figure.legend(loc="outside upper center", ncols=3, fontsize=9)
+        ax.plot([], [], "o-", color=CEILING, label="worst input, line up to the best")
+        ax.plot([], [], "X", color=CEILING, ms=8, label="worst input misses the bar")
+        ax.plot([], [], "|", color=MARGINAL, ms=10, mew=1.6, label="bar")
+        figure.legend(loc="outside upper center", ncols=3)
     return figure

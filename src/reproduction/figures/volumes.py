@@ -12,11 +12,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from reproduction.figures.drawing import BLUE, GREEN, GREY, ORANGE, PINK, SKY, YELLOW, drawing, legend_below
+from reproduction.figures.drawing import drawing, legend_below
+from reproduction.figures.palette import CONSTANT, DICE, FAINT, HALF, LINES, MARKS, SERIES, SOFT_DICE
 from reproduction.figures.panels import METHOD_LOOKS, panels, points, spacing
 
 #: Marker and colour of each measure.
-VOLUME_LOOKS = {**METHOD_LOOKS, "CE soft": ("D", SKY), "SD soft": ("X", YELLOW), "CONST(0)": ("v", GREY)}
+VOLUME_LOOKS = {**METHOD_LOOKS, "CE soft": ("D", HALF), "SD soft": ("X", SOFT_DICE), "CONST(0)": ("v", CONSTANT)}
 
 
 def plot_volume_bias(table: pd.DataFrame) -> Figure:
@@ -27,7 +28,7 @@ def plot_volume_bias(table: pd.DataFrame) -> Figure:
     scaled = table.assign(**{name: 100 * table[name] for name in ("bias", "bias_lo", "bias_hi")})
 
     def draw(ax: Axes, rows: Any) -> None:
-        ax.axhline(0, color="0.6", lw=1)
+        ax.axhline(0, color=FAINT, lw=1)
         step = spacing(rows["a"]) * 0.05
         for k, (name, look) in enumerate(VOLUME_LOOKS.items()):
             points(ax, rows[rows["measure"] == name], (k - 2) * step, look, name, "bias", line="-")
@@ -42,7 +43,7 @@ def plot_by_size(table: pd.DataFrame) -> Figure:
     """
 
     def draw(ax: Axes, rows: Any) -> None:
-        ax.axhline(0, color="0.6", lw=1)
+        ax.axhline(0, color=FAINT, lw=1)
         for name, (marker, colour) in VOLUME_LOOKS.items():
             some = rows[rows["measure"] == name]
             if len(some):
@@ -69,23 +70,22 @@ def plot_regions(
     switches
         Name of a curve to (number of parts, switch, limit): the last panel.
     """
-    colours = (BLUE, SKY, GREEN, ORANGE, PINK)
-    with drawing(3.3 * (len(ratios) + 1), 3.5, 1, len(ratios) + 1) as (figure, axes):
+    with drawing(3.3, 1, len(ratios) + 1) as (figure, axes):
         for ax, (title, curves) in zip(axes, ratios.items(), strict=False):
             for (name, (p, ratio)), colour, style in zip(
-                curves.items(), colours, ("--", "-.", (0, (5, 1)), "-"), strict=False
+                curves.items(), (*SERIES[:3], DICE), (*LINES[1:4], "-"), strict=False
             ):
                 jump = int(np.argmax(np.diff(ratio))) + 1
                 ax.plot(np.insert(p, jump, np.nan), np.insert(ratio, jump, np.nan), ls=style, color=colour, label=name)
                 ax.plot([p[jump]] * 2, ratio[[jump - 1, jump]], ":", color=colour, lw=1)
-            ax.axhline(1, color="0.6", lw=1)
+            ax.axhline(1, color=FAINT, lw=1)
             ax.set(title=title, xlabel="probability $p$ of the uncertain region", xlim=(0, 1))
         axes[0].set_ylabel("volume / expected volume")
         last = axes[-1]
-        for (name, (parts, found, limit)), marker, colour in zip(switches.items(), "os^D", colours[::-1], strict=False):
+        for (name, (parts, found, limit)), marker, colour in zip(switches.items(), MARKS, SERIES[3:], strict=False):
             last.plot(parts, found, marker=marker, ms=4, color=colour, label=name)
             last.axhline(limit, color=colour, lw=0.8, ls=":")
-        last.axhline(0.5, color="0.6", lw=1)
+        last.axhline(0.5, color=FAINT, lw=1)
         last.set(xscale="log", xlabel="number of parts $K$", ylabel="switch $p_K$", title="where it is taken in")
         last.legend(loc="center right", bbox_to_anchor=(1, 0.48))
         legend_below(figure, axes[0], len(next(iter(ratios.values()))))

@@ -9,13 +9,14 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from noisyseg.calibration import KINDS
-from reproduction.figures.drawing import BLUE, GREEN, GREY, ORANGE, PINK, drawing, legend_below
+from reproduction.figures.drawing import drawing, legend_below
+from reproduction.figures.palette import DICE, SERIES, SOFT_DICE
 from reproduction.paths import project_root
 from reproduction.runs.calibration import NONE, TEST, gap, over_folds, read_calibrations
 from reproduction.scoring.inference import estimate
 from reproduction.text import interval, percent, short
 
-LOOKS = {NONE: (GREY, "o"), "temperature": (BLUE, "s"), "beta": (ORANGE, "^"), "isotonic": (GREEN, "D")}
+LOOKS = {NONE: (DICE, "^"), "temperature": (SERIES[0], "s"), "beta": (SERIES[1], "o"), "isotonic": (SERIES[2], "D")}
 HEADER = ["organ", "a", "CE(0) − SD(0)", "CE(*) − SD(0)", *(f"after {kind}" for kind in KINDS), "fitted on test cases"]
 PROMISE_HEADER = ["organ", "a", "loss", "promised", "Dice at t", "bias of the volume", "error within"]
 NOTHING = (
@@ -77,7 +78,7 @@ def sentences(preset: str, table: pd.DataFrame) -> str:
 def plot_gaps(tables: Mapping[str, pd.DataFrame]) -> Figure:
     """Draw CE(*) − SD(0) before and after each calibration over a: one panel an organ, bars are 95 % intervals."""
     panels = [(f"{organ} ({preset})", organ, t) for preset, t in tables.items() for organ in t["organ"].unique()]
-    with drawing(3.2 * len(panels) + 1, 3.4, 1, len(panels), squeeze=False, sharey=True) as (figure, axes):
+    with drawing(3.2, 1, len(panels), squeeze=False, sharey=True) as (figure, axes):
         for ax, (title, organ, table) in zip(axes[0], panels, strict=True):
             for k, (kind, (colour, marker)) in enumerate(LOOKS.items()):
                 found = {a: estimate(x) for (name, a), x in gap(table, kind).items() if name == organ}
@@ -86,7 +87,7 @@ def plot_gaps(tables: Mapping[str, pd.DataFrame]) -> Figure:
                 half = [e.interval[1] - e.mean for e in found.values()]
                 name = "CE(*)" if kind == NONE else f"after {kind}"
                 ax.errorbar(x, y, half, color=colour, marker=marker, markersize=4, linestyle="none", label=name)
-            ax.axhline(0, color=PINK, linewidth=1)
+            ax.axhline(0, color=SOFT_DICE, linewidth=1)
             ax.set(title=title, xlabel="noise strength $a$")
         axes[0][0].set_ylabel("difference from SD(0), Dice")
         legend_below(figure, axes[0], 4)

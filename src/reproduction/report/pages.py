@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -11,6 +9,7 @@ import pandas as pd
 from IPython.display import HTML, Markdown
 from matplotlib.figure import Figure
 
+from reproduction.figures.showing import as_html
 from reproduction.text import table
 
 NOT_RUN = "No preset has been run yet."
@@ -47,7 +46,4 @@ def html_figure(drawn: Figure | Markdown, alt: str) -> HTML:
     """Embed a figure, with its description in words, so that other pages of the book can show it."""
     if not isinstance(drawn, Figure):
         return HTML(f"<p>{NOT_RUN}</p>")
-    buffer = io.BytesIO()
-    drawn.savefig(buffer, format="png", dpi=120, bbox_inches="tight")
-    picture = base64.b64encode(buffer.getvalue()).decode()
-    return HTML(f'<img alt="{alt}" src="data:image/png;base64,{picture}">')
+    return HTML(as_html(drawn, alt))
