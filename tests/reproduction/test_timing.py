@@ -6,6 +6,7 @@ import math
 
 import pandas as pd
 
+from reproduction.figures.palette import MARGINAL
 from reproduction.figures.timing import plot_costs, plot_ratios
 
 
@@ -38,5 +39,5 @@ def test_every_comparison_has_its_line_and_its_bar():
     assert [label.get_text() for label in ax.get_yticklabels()] == ["sum", "peer", "listing"]
     crosses = [float(line.get_xdata()[0]) for line in ax.lines if line.get_marker() == "X" and len(line.get_xdata())]
     assert crosses == [3.0], "only the worst input that misses its bar is a cross"
-    colours = [line.get_color() for line in ax.lines if len(line.get_xdata()) == 2 and line.get_color() != "black"]
+    colours = [line.get_color() for line in ax.lines if len(line.get_xdata()) == 2 and line.get_color() != MARGINAL]
     assert colours[0] == colours[1] != colours[2], "a colour is a work"
