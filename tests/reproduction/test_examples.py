@@ -33,10 +33,6 @@ def example(which: str = MIDDLE) -> Example:
     label[1:3, 2:4, 1] = 1
     label[1:4, 2:4, 2] = 1  # six voxels: most
     image = np.arange(120, dtype=np.float32).reshape(label.shape)
-    run: Any = SimpleNamespace(
-        cases=[Case("other", 0 * image, label, np.ones(3)), Case("c7", image, label, np.ones(3))]
-    )
-    run.noisy = [0 * label, label]
     masks = {"CE(0)": np.zeros(label.shape, bool), "CE(*)": label.astype(bool), "SD(0)": np.roll(label, 1, 0) > 0}
     return make_example(Choice("aorta", 0.01, which, "c7", 0), image, label, masks)
 
@@ -61,6 +57,7 @@ def test_each_mask_that_is_not_empty_is_outlined_in_its_colour():
         ]
         assert [METHOD_LOOKS[name][1].lower() for name in ("CE(*)", "SD(0)")] == [o for o in outlines if o != "#e69f00"]
         assert ax.get_title() == "a = 0.01, c7" and ax.get_xlabel() == "CE(0) .00  CE(*) 1.00  SD(0) .60"
+        assert ax.get_xlim() == (-2, 7) and ax.get_ylim() == (-2, 7)  # voxels 1 to 4 and 2 to 3, and 3 more around
         assert np.asarray(ax.images[0].get_array()).shape == (6, 5)
     with pytest.raises(ValueError, match="found none to draw"):
         plot_examples([])

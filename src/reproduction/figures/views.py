@@ -59,7 +59,7 @@ def plot_examples(examples: Sequence[Example]) -> Figure:
     """Draw masks on slices: a column for every noise strength, a row for every reason to show a case.
 
     The noisy label is filled, the masks of the methods are outlined in their colours. Grey values go from the 1st to
-    the 99th percentile of each slice.
+    the 99th percentile of each slice, of which half a side or more is shown around label and masks.
 
     Raises
     ------
@@ -82,6 +82,11 @@ def plot_examples(examples: Sequence[Example]) -> Figure:
             for name, mask in example.masks.items():
                 if 0 < mask.sum() < mask.size:
                     ax.contour(mask.T, [0.5], colors=METHOD_LOOKS[name][1], linewidths=1.4)
+            seen = np.argwhere(np.any([example.label, *example.masks.values()], axis=0))
+            middle = (seen.min(axis=0) + seen.max(axis=0)) / 2
+            half = max(np.ptp(seen, axis=0).max() / 2 + 3, len(example.image) / 4)
+            limits = zip(middle - half, middle + half, strict=True)
+            ax.set(**dict(zip(("xlim", "ylim"), limits, strict=True)))
             ax.set_xlabel("  ".join(f"{name} {short(value, 2)}" for name, value in example.dice.items()), fontsize=7)
         for ax, (organ, which) in zip(axes[:, 0], rows, strict=True):
             ax.set_ylabel(f"{organ}, {which}", fontsize=8)
