@@ -41,6 +41,7 @@ THEORY = [
         "classes",
         "soft_dice",
         "calibration",
+        "other_metrics",
         "gaussian_fields",
         "label_noise",
         "optimal_under_noise",
