@@ -42,6 +42,7 @@ THEORY = [
         "soft_dice",
         "calibration",
         "other_metrics",
+        "discretisation",
         "gaussian_fields",
         "label_noise",
         "optimal_under_noise",
