@@ -41,6 +41,8 @@ THEORY = [
         "classes",
         "soft_dice",
         "calibration",
+        "other_metrics",
+        "discretisation",
         "gaussian_fields",
         "label_noise",
         "optimal_under_noise",

@@ -34,9 +34,9 @@ def test_rows():
 def test_one_pair_in_words():
     assert twin_lines(pd.DataFrame([pair("aorta", 0.015), pair("all", 0.005)]), MADE).splitlines() == [
         "trained twice: aorta at a = 0.02, cross-entropy and soft-Dice, one image at a time",
-        "intervals over cases that do not hold 0: 1 of 2",
+        "intervals over cases that exclude 0: 1 of 2",
         "  aorta, CE(0): +0.0150 (+0.0050 to +0.0250)",
-        "for all organs together they leave no room for a difference above 0.015",
+        "for all organs together they exclude a difference above 0.015",
     ]
 
 
@@ -51,10 +51,10 @@ def test_several_pairs_in_words():
     assert lines[0].startswith("trained twice with each of 3 seeds: aorta at a = 0.02,")
     assert lines[0].endswith("2 images at a time")
     assert lines[3:] == [
-        "intervals over pairs of trainings that do not hold 0: 1 of 2",
+        "intervals over pairs of trainings that exclude 0: 1 of 2",
         "  aorta, CE(0): +0.0250 (+0.0050 to +0.0450, 3 pairs)",
         "CE(0): a pair is 0.0030 apart, two seeds in float32 0.0040",
-        "for all organs together they leave no room for a difference above 0.025",
+        "for all organs together they exclude a difference above 0.025",
     ]
 
 

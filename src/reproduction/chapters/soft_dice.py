@@ -54,11 +54,11 @@ def descend(
 ) -> tuple[pd.DataFrame, Floats]:
     r"""Descend soft-Dice in the logits of every voxel, from given logits, and say at given times how far it has come.
 
-    .. math:: \frac{d f}{d s} = \frac{2}{|c|_1 + v} \left(m - \tau\right) c\,(1-c), \qquad c = \sigma(f),
+    .. math:: \frac{d f}{d T} = \frac{2}{|c|_1 + v} \left(m - \tau\right) c\,(1-c), \qquad c = \sigma(f),
         \quad \tau = \tfrac12 (1 - \mathrm{SD}_m(c))
 
     the gradient per unit of volume, by the midpoint rule. Steps are such that no logit moves by more than about `step`;
-    as the gradient shrinks like 1/s, they grow like s. Book: ``prop-flow``.
+    as the gradient shrinks like 1/T, they grow like T. Book: ``prop-flow``.
 
     Parameters
     ----------

@@ -46,9 +46,9 @@ class MixedLoss(NamedTuple):
 def mixed_value(c: Values, mu: float, tau: float) -> Values:
     r"""Compute the marginal that belongs to a value of the map.
 
-    .. math:: h(c) = \tau + \frac{c - \tau}{1 + \mu\,c\,(1 - c)}
+    .. math:: \psi(c) = \tau + \frac{c - \tau}{1 + \mu\,c\,(1 - c)}
 
-    h increases from 0 to 1. Book: ``thm-mixed-loss``.
+    psi increases from 0 to 1. Book: ``thm-mixed-loss``.
 
     Examples
     --------
@@ -108,8 +108,8 @@ def mixed_loss_optimum(m: NDArray, weight: float) -> MixedLoss:
 def undo_mixed_loss(c: NDArray, weight: float) -> Values:
     r"""Compute the marginal from a map that minimises CE + weight SD, from the map and the weight alone.
 
-    The two numbers of `mixed_value` are those with :math:`\mu = 2\lambda/(|c| + |h(c)|)` and
-    :math:`\tau = \int c\,h(c) / (|c| + |h(c)|)`. Book: ``thm-mixed-loss``.
+    The two numbers of `mixed_value` are those with :math:`\mu = 2\lambda/(|c| + |\psi(c)|)` and
+    :math:`\tau = \int c\,\psi(c) / (|c| + |\psi(c)|)`. Book: ``thm-mixed-loss``.
 
     Examples
     --------

@@ -31,7 +31,7 @@ def plot_volume_bias(table: pd.DataFrame) -> Figure:
         ax.axhline(0, color=FAINT, lw=1)
         step = spacing(rows["a"]) * 0.05
         for k, (name, look) in enumerate(VOLUME_LOOKS.items()):
-            points(ax, rows[rows["measure"] == name], (k - 2) * step, look, name, "bias", line="-")
+            points(ax, rows[rows["measure"] == name], (k - 2) * step, look, name, "bias", line=_line(name))
 
     return panels(scaled, draw, "volume bias, %")
 
@@ -47,7 +47,7 @@ def plot_by_size(table: pd.DataFrame) -> Figure:
         for name, (marker, colour) in VOLUME_LOOKS.items():
             some = rows[rows["measure"] == name]
             if len(some):
-                ax.plot(some["v"], 100 * some["bias"], marker=marker, ms=5, color=colour, label=name)
+                ax.plot(some["v"], 100 * some["bias"], _line(name), marker=marker, ms=5, color=colour, label=name)
 
     figure = panels(table, draw, "volume bias, %", x="v")
     for ax in figure.axes:
@@ -55,6 +55,11 @@ def plot_by_size(table: pd.DataFrame) -> Figure:
         if ax.get_xlabel():
             ax.set_xlabel("expected volume / mean")
     return figure
+
+
+def _line(measure: str) -> str:
+    """Give the line of a measure: sums of maps have another than masks, whose colours they share."""
+    return ":" if measure.endswith("soft") else "-"
 
 
 def plot_regions(
@@ -79,14 +84,20 @@ def plot_regions(
                 ax.plot(np.insert(p, jump, np.nan), np.insert(ratio, jump, np.nan), ls=style, color=colour, label=name)
                 ax.plot([p[jump]] * 2, ratio[[jump - 1, jump]], ":", color=colour, lw=1)
             ax.axhline(1, color=FAINT, lw=1)
-            ax.set(title=title, xlabel="probability $p$ of the uncertain region", xlim=(0, 1))
+            ax.set(title=title, xlabel="probability $p$", xlim=(0, 1))
         axes[0].set_ylabel("volume / expected volume")
         last = axes[-1]
         for (name, (parts, found, limit)), marker, colour in zip(switches.items(), MARKS, SERIES[3:], strict=False):
             last.plot(parts, found, marker=marker, ms=4, color=colour, label=name)
             last.axhline(limit, color=colour, lw=0.8, ls=":")
         last.axhline(0.5, color=FAINT, lw=1)
-        last.set(xscale="log", xlabel="number of parts $K$", ylabel="switch $p_K$", title="where it is taken in")
-        last.legend(loc="center right", bbox_to_anchor=(1, 0.48))
+        last.set(
+            xscale="log",
+            xlabel="number of parts $K$",
+            ylabel="switch $p_K$",
+            title="where it is taken in",
+            ylim=(0.15, 0.7),
+        )
+        last.legend(loc="upper right")
         legend_below(figure, axes[0], len(next(iter(ratios.values()))))
     return figure

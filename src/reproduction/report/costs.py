@@ -1,4 +1,4 @@
-"""What the stored runs cost: time, memory, and what energy depends on (chapter *What it costs*)."""
+"""What the stored runs cost: time, memory, and what energy depends on (chapter *Time, memory and energy*)."""
 
 from __future__ import annotations
 

@@ -53,14 +53,14 @@ def twin_lines(pairs: pd.DataFrame, made: dict[str, Any]) -> str:
     often = "trained twice" if times == 1 else f"trained twice with each of {times} seeds"
     lines = [f"{often}: {', '.join(made['organs'])} at a = {made['a']}, {losses}, {images} at a time"]
     apart = table[table.told_apart.astype(bool)]
-    lines.append(f"intervals over cases that do not hold 0: {len(apart)} of {len(table)}")
+    lines.append(f"intervals over cases that exclude 0: {len(apart)} of {len(table)}")
     for row in apart.itertuples():
         lines.append(f"  {row.organ}, {row.method}: {row.difference:+.4f} ({row.low:+.4f} to {row.high:+.4f})")
     repeated, ends = table[table.trainings > 1], ["low", "high"]
     if len(repeated):
         table, ends = repeated, ["trainings_low", "trainings_high"]
         apart = table[table.trainings_told_apart.astype(bool)]
-        lines.append(f"intervals over pairs of trainings that do not hold 0: {len(apart)} of {len(table)}")
+        lines.append(f"intervals over pairs of trainings that exclude 0: {len(apart)} of {len(table)}")
         lines += [
             f"  {row.organ}, {row.method}: {row.difference:+.4f} ({over_pairs(row)})" for row in apart.itertuples()
         ]
@@ -69,4 +69,4 @@ def twin_lines(pairs: pd.DataFrame, made: dict[str, Any]) -> str:
         for row in together.itertuples():
             lines.append(f"{row.method}: a pair is {row.pair_rms:.4f} apart, two seeds in float32 {row.seeds_rms:.4f}")
     most = together[ends].abs().to_numpy().max()
-    return "\n".join([*lines, f"for all organs together they leave no room for a difference above {most:.3f}"])
+    return "\n".join([*lines, f"for all organs together they exclude a difference above {most:.3f}"])
