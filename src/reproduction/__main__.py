@@ -76,6 +76,10 @@ def _parser() -> argparse.ArgumentParser:
     folders(calibration, "data", "runs")
     calibration.add_argument("--out", help="folder of the table (results/<preset>)")
 
+    examples = add("examples", "draw masks of the finished runs: of every setting the case in the middle and the worst")
+    folders(examples, "data", "runs")
+    examples.add_argument("--out", help="folder of the picture (results/<preset>)")
+
     annotators = add("annotators", "measure a data set that several people drew: results/raters", preset=False)
     annotators.add_argument("--set", required=True, choices=("kits23", "bubil"), help="which data set")
     annotators.add_argument("--source", required=True, help="local copy of its drawings")
@@ -104,7 +108,7 @@ def _point(arguments: argparse.Namespace, axes: tuple[str, ...]) -> dict[str, ob
 def _dispatch(arguments: argparse.Namespace) -> None:
     # Imports wait until they are needed: `--help` must not load torch.
     from reproduction.config import POINT, Preset
-    from reproduction.paths import use_home, use_own_kernel
+    from reproduction.paths import atomic_write, use_home, use_own_kernel
 
     use_own_kernel()
     if not getattr(arguments, "dry_run", False):
@@ -180,8 +184,18 @@ def _dispatch(arguments: argparse.Namespace) -> None:
     elif arguments.command == "calibration":
         from reproduction.runs.calibration import collect_calibrations, write_calibrations
 
-        table = collect_calibrations(preset, Path(arguments.runs) / preset.name, arguments.data)
-        print(write_calibrations(table, arguments.out or Path("results") / preset.name))
+        tables = collect_calibrations(preset, Path(arguments.runs) / preset.name, arguments.data)
+        print(write_calibrations(*tables, arguments.out or Path("results") / preset.name))
+    elif arguments.command == "examples":
+        from reproduction.figures.views import plot_examples
+        from reproduction.runs.examples import collect_examples, write_examples
+
+        out = Path(arguments.out or Path("results") / preset.name)
+        examples = collect_examples(preset, Path(arguments.runs) / preset.name, arguments.data)
+        buffer = io.BytesIO()
+        plot_examples(examples).savefig(buffer, format="png", dpi=150, bbox_inches="tight")
+        print(atomic_write(out / "examples.png", buffer.getvalue()))
+        write_examples(examples, out)
 
 
 def _reproduce(arguments: argparse.Namespace, preset: Preset) -> None:

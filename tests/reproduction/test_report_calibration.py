@@ -29,9 +29,28 @@ def made_up() -> pd.DataFrame:
     return table.assign(**{name: table[name].fillna(0.0) for name in COLUMNS})
 
 
+def bins() -> pd.DataFrame:
+    """Two strengths and losses; the last bin is empty, and in the others a map of 1/4 means 1/2."""
+    point = {"voxels": 8, "soft_volume": 2.0, "foreground": 4}
+    rows = [{"organ": "kidney", "a": a, "loss": loss, "bin": 0, **point} for a in (0.0, 0.01) for loss in ("ce", "sd")]
+    return pd.DataFrame([*rows, *({**row, "bin": 1, **dict.fromkeys(point, 0)} for row in rows)])
+
+
+def test_the_diagram_shows_every_bin_that_has_voxels(tmp_path):
+    write_calibrations(made_up(), bins(), tmp_path / "results" / "some")
+    table = page.stored_reliability(tmp_path)["some"]
+    figure = page.plot_reliability(table, "kidney")
+    assert [ax.get_title() for ax in figure.axes] == ["cross-entropy", "soft-Dice"]
+    for ax in figure.axes:
+        diagonal, *lines = ax.lines
+        assert diagonal.get_xydata().tolist() == [[0, 0], [1, 1]]
+        assert [line.get_xydata().tolist() for line in lines] == [[[0.25, 0.5]]] * 2
+        assert [line.get_label() for line in lines] == ["a = 0", "a = 0.01"]
+
+
 def test_gaps_and_sentences_by_hand(tmp_path):
     table = made_up()
-    write_calibrations(table, tmp_path / "results" / "some")
+    write_calibrations(table, bins(), tmp_path / "results" / "some")
     found = page.stored_calibrations(tmp_path)
     assert list(found) == ["some"]
     assert gap(found["some"], "beta")["kidney", 0.0] == pytest.approx([-0.05] * 3)

@@ -14,14 +14,18 @@ import tiny
 from noisyseg import dice, optimal_dice
 from noisyseg.calibration import KINDS, fit
 from reproduction.__main__ import main
+from reproduction.data.cases import CaseSet
+from reproduction.network.pairs import load_test_cases
 from reproduction.runs import run as experiment
 from reproduction.runs.calibration import (
     COLUMNS,
+    COUNTS,
     NONE,
     TEST,
     TRAIN,
     collect_calibrations,
     read_calibrations,
+    reliability,
     score_calibrations,
 )
 
@@ -45,7 +49,7 @@ def stand_in(rng: np.random.Generator, train: int = 20, test: int = 6) -> Any:
 
 def test_a_run_is_scored_as_by_hand():
     run = stand_in(np.random.default_rng(0))
-    table = pd.DataFrame(score_calibrations(run))
+    table = pd.DataFrame(score_calibrations(run, list(run.predict())))
     assert table["calibration"].tolist() == [NONE, *(kind for kind in KINDS for _ in range(2))]
     assert table["fitted_on"].tolist() == ["", *[TRAIN, TEST] * 3]
     assert set(table["cases"]) == {6} and set(table["organ"]) == {CONFIG.organ}
@@ -61,6 +65,15 @@ def test_a_run_is_scored_as_by_hand():
     assert rows.loc[("isotonic", TEST), "dice_t"] == pytest.approx(np.mean(scored), abs=1e-12)
     assert rows.loc[("temperature", TRAIN), "dice_t"] > first["dice_t"], "the maps were too sure of themselves"
     assert rows.loc[("temperature", TRAIN), "error"] < first["error"]
+
+
+def test_bins_of_the_maps_by_hand():
+    c = np.array([0.0005, 0.25, 0.25, 0.95, 0.97, 1.0])
+    run: Any = SimpleNamespace(config=CONFIG, noisy=[np.array([0, 1, 0, 1, 1, 0])])
+    found = pd.DataFrame(reliability(run, [c])).query("voxels > 0")
+    assert found["voxels"].tolist() == [1, 2, 2, 1] and found["foreground"].tolist() == [0, 1, 2, 0]
+    assert found["soft_volume"].tolist() == pytest.approx([0.0005, 0.5, 1.92, 1.0], abs=1e-3)
+    assert found["bin"].is_monotonic_increasing and set(found["organ"]) == {CONFIG.organ}
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +95,14 @@ def test_the_command_writes_a_table_and_changes_no_run(finished, capsys, tmp_pat
     assert main([*command, "--data", str(folder / "data"), "--out", str(tmp_path)]) == 0
     assert str(tmp_path / "calibration.csv") in capsys.readouterr().out
     assert {path: path.read_bytes() for path in (folder / "runs").rglob("*") if path.is_file()} == before
+    bins = pd.read_csv(tmp_path / "reliability.csv")
+    assert len(bins) == 15 * 2 and list(bins.columns) == ["organ", "a", "loss", "bin", *COUNTS]
+    voxels = sum(
+        case.label.size
+        for config in preset.runs()
+        for case in load_test_cases(config, CaseSet(folder / "data" / config.data_folder))
+    )
+    assert bins["voxels"].sum() == voxels
     table = read_calibrations(tmp_path)
     assert len(table) == 7 * len(preset.runs()) and not table[list(COLUMNS)].isna().any().any()
     # The maps as they are have the scores of the run itself.

@@ -209,6 +209,10 @@ def test_trainings_whose_masks_are_all_empty_are_said_with_the_mean_of_the_other
     assert empty_trainings(pd.DataFrame(full)) == [] and empty_trainings(pd.DataFrame()) == []
 
 
+def test_a_constant_shape_that_is_empty_is_no_training():
+    assert empty_trainings(pd.DataFrame([row("x", "CONST(0)", 0.0, volume=0)])) == []
+
+
 def test_one_mask_with_a_voxel_makes_a_training_no_empty_one():
     pair = [row("x", "CE(0)", 0.0, volume=0), row("y", "CE(0)", 0.0, volume=1)]
     assert empty_trainings(pd.DataFrame(pair)) == []

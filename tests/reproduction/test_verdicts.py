@@ -6,7 +6,9 @@ import pandas as pd
 import pytest
 
 from reproduction.report.verdicts import (
+    OVER_CONSTANT,
     answer,
+    constant_sentence,
     front_page,
     headline,
     outcome,
@@ -147,6 +149,26 @@ def test_the_answer_ends_with_empty_trainings():
     assert "Kidney, a = .03, CE(0): in 1 of 2 trainings (fold 0: 1 case) every mask is empty" in answer(
         results_of(differences_of(UP, UP, NONE), cases)
     )
+
+
+def test_a_network_that_is_no_better_than_a_constant_shape_is_named():
+    rows = [
+        {"organ": organ, "a": a, "difference": name, "score": "dice_noisy", "n": 9, "lo": lo, "hi": 0.2}
+        for organ, a, los in (
+            ("aorta", 0.0, (0.1, 0.1)),
+            ("aorta", 0.02, (-0.1, 0.0)),
+            ("aorta", 0.03, (-0.1, -0.1)),
+            ("kidney", 0.03, (-0.1, 0.1)),
+        )
+        for name, lo in zip(OVER_CONSTANT, los, strict=True)
+    ]
+    table = pd.DataFrame(rows)
+    said = "neither CE(*) nor SD(0) is better than CONST(*), a constant shape that never sees the image."
+    assert constant_sentence(table) == f"At a = .02 and .03 on the aorta {said}"
+    assert constant_sentence(table[table["a"] == 0.0]) == constant_sentence(table[:1]) == ""
+    full = pd.concat([differences_of(UP, UP, NONE), table])
+    assert constant_sentence(full) in answer(results_of(full))
+    assert constant_sentence(full) in front_page({"mine": results_of(full)})
 
 
 def test_the_front_page_has_a_sentence_for_each_preset():

@@ -10,7 +10,7 @@ import yaml
 
 from conftest import ROOT
 from reproduction.config import Preset
-from reproduction.report.why import BASES, HEADER, first_seed, paired, rows
+from reproduction.report.why import BASES, HEADER, first_seed, paired, rows, summary
 from reproduction.runs.tables import Results
 from small_results import small_results
 
@@ -55,6 +55,29 @@ def test_other_cases_are_refused():
     cases = first_seed(grid().cases)
     with pytest.raises(ValueError, match="found 18 cases and 15; expected the same cases"):
         paired(cases, cases[cases["case"] != "case_0"])
+
+
+def test_what_was_settled_is_said_and_what_was_not():
+    row = {
+        "a": 0.02,
+        "score": "dice_noisy",
+        "difference": "CE(oracle)-SD(oracle)",
+        "mean": -0.002,
+        "lo": -0.01,
+        "hi": 0.01,
+    }
+    gap = {**row, "difference": "CE(*)-SD(0)", "mean": -0.03, "lo": -0.05, "hi": -0.01}
+    alike = replace(small_results(), differences=pd.DataFrame([row, {**row, "a": 0.03, "mean": 0.001}, gap]))
+    apart = replace(alike, differences=pd.DataFrame([{**row, "hi": -0.001}, gap]))
+    planned = len(list(FOLDER.glob("*.yaml")))
+    first, second, last = summary({"mine": alike, "other": apart, "old": small_results()}, {"x": alike}).split("\n\n")
+    assert first.startswith("*mine*: with the best threshold of every image in hindsight, CE(oracle) − SD(oracle) goes")
+    assert (
+        "from −.002 to +.001" in first and "leaves 0 out in 0 of 2 settings; CE(\\*) − SD(0) goes from −.030" in first
+    )
+    assert "order the voxels equally well" in first and "equally well" not in second and "in 1 of 1" in second
+    assert last == f"Open: {planned - 1} of {planned} trainings that differ in one thing were not run yet."
+    assert summary({}, dict.fromkeys(range(planned))) == ""
 
 
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("*.yaml")), ids=lambda path: path.stem)

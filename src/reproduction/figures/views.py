@@ -1,15 +1,19 @@
-"""Figures of volumes: three orthogonal views through the centre of mass of a structure."""
+"""Figures of volumes: three orthogonal views through the centre of mass of a structure, and masks on a slice."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
 from reproduction.data.cases import Case
 from reproduction.data.patches import centre_of_mass
-from reproduction.figures.drawing import YELLOW, drawing, picture
+from reproduction.figures.drawing import YELLOW, drawing, legend_below, picture
+from reproduction.figures.panels import METHOD_LOOKS
+from reproduction.runs.examples import Example
+from reproduction.text import short
 
 SOFT_TISSUE_HU = (-160.0, 240.0)
 #: view, axis that is cut, axis to the right, axis upwards, and what lies at the ends of the two
@@ -48,4 +52,41 @@ def plot_cases(cases: Mapping[str, Case]) -> Figure:
                 ax.set_xlabel(across, fontsize=8)
                 ax.set_ylabel(along, fontsize=8)
             row[0].set_ylabel(f"{name} ({case.id})\n{VIEWS[0][5]}", fontsize=8)
+    return figure
+
+
+def plot_examples(examples: Sequence[Example]) -> Figure:
+    """Draw masks on slices: a column for every noise strength, a row for every reason to show a case.
+
+    The noisy label is filled, the masks of the methods are outlined in their colours. Grey values go from the 1st to
+    the 99th percentile of each slice.
+
+    Raises
+    ------
+    ValueError
+        If there is no example.
+    """
+    if not examples:
+        raise ValueError("examples: found none to draw; expected at least one")
+    rows = list(dict.fromkeys((e.choice.organ, e.choice.which) for e in examples))
+    columns = sorted({e.choice.a for e in examples})
+    size = (2.2 * len(columns), 2.5 * len(rows) + 0.4)
+    with drawing(*size, len(rows), len(columns), squeeze=False) as (figure, axes):
+        for example in examples:
+            choice = example.choice
+            ax = axes[rows.index((choice.organ, choice.which)), columns.index(choice.a)]
+            low, high = np.percentile(example.image, [1, 99])
+            picture(ax, example.image.T, f"a = {choice.a:g}, {choice.case}", low, high, cmap="gray", origin="lower")
+            shade = np.ma.masked_equal(example.label.T, 0)
+            ax.imshow(shade, cmap=ListedColormap([YELLOW]), alpha=0.45, origin="lower")
+            for name, mask in example.masks.items():
+                if 0 < mask.sum() < mask.size:
+                    ax.contour(mask.T, [0.5], colors=METHOD_LOOKS[name][1], linewidths=1.4)
+            ax.set_xlabel("  ".join(f"{name} {short(value, 2)}" for name, value in example.dice.items()), fontsize=7)
+        for ax, (organ, which) in zip(axes[:, 0], rows, strict=True):
+            ax.set_ylabel(f"{organ}, {which}", fontsize=8)
+        axes[0, 0].fill_between([], [], color=YELLOW, alpha=0.45, label="noisy label")
+        for name in dict.fromkeys(name for example in examples for name in example.masks):
+            axes[0, 0].plot([], [], color=METHOD_LOOKS[name][1], label=name)
+        legend_below(figure, axes[0, 0], 4)
     return figure

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
+from matplotlib import colormaps
 from matplotlib.figure import Figure
 
 from noisyseg.calibration import KINDS
 from reproduction.figures.drawing import BLUE, GREEN, GREY, ORANGE, PINK, drawing, legend_below
+from reproduction.figures.panels import LOSSES
 from reproduction.paths import project_root
 from reproduction.runs.calibration import NONE, TEST, gap, over_folds, read_calibrations
 from reproduction.scoring.inference import estimate
@@ -28,6 +31,33 @@ def stored_calibrations(root: Path | None = None) -> dict[str, pd.DataFrame]:
     """Read ``results/<preset>/calibration.csv`` of every preset that has one."""
     paths = sorted(((root or project_root()) / "results").glob("*/calibration.csv"))
     return {path.parent.name: read_calibrations(path.parent) for path in paths}
+
+
+def stored_reliability(root: Path | None = None) -> dict[str, pd.DataFrame]:
+    """Read ``results/<preset>/reliability.csv`` of every preset that has one."""
+    paths = sorted(((root or project_root()) / "results").glob("*/reliability.csv"))
+    return {path.parent.name: pd.read_csv(path) for path in paths}
+
+
+def plot_reliability(table: pd.DataFrame, organ: str) -> Figure:
+    """Draw the share of foreground over the mean value of the map, bin by bin: a panel a loss, a line a noise strength.
+
+    All test cases of an organ count together. Bins without a voxel have no mark.
+    """
+    chosen: Any = table[(table["organ"] == organ) & (table["voxels"] > 0)]
+    losses, strengths = list(chosen["loss"].unique()), sorted(chosen["a"].unique())
+    with drawing(3.3 * len(losses) + 0.4, 3.6, 1, len(losses), squeeze=False, sharey=True) as (figure, axes):
+        for ax, loss in zip(axes[0], losses, strict=True):
+            ax.plot([0, 1], [0, 1], color=GREY, linewidth=1, label="calibrated")
+            for k, a in enumerate(strengths):
+                rows = chosen[(chosen["loss"] == loss) & (chosen["a"] == a)]
+                shade = colormaps["viridis"](0.85 * k / max(len(strengths) - 1, 1))
+                x, y = (rows[name] / rows["voxels"] for name in ("soft_volume", "foreground"))
+                ax.plot(x, y, color=shade, marker="osD^v"[k % 5], markersize=4, linewidth=1.2, label=f"a = {a:g}")
+            ax.set(title=LOSSES[loss][0], xlabel="value of the map", aspect="equal", xlim=(0, 1), ylim=(0, 1))
+        axes[0][0].set_ylabel("share of foreground")
+        legend_below(figure, axes[0], 5)
+    return figure
 
 
 def _cell(values: object) -> str:

@@ -120,8 +120,9 @@ def quality_rows(summary: pd.DataFrame) -> list[list[str]]:
             if column in s and s[column].notna().any():
                 known = [m for m in BRIEF if m in s.index and not pd.isna(s.loc[m, column])]
                 values = [score_cell(s.loc[m], column) if m in known else ABSENT for m in BRIEF]
-                best = "ceiling_ratio" if column == "volume_ratio" and "ceiling_ratio" in s else None
-                rows.append([organ, short(a, 2), name, *values, score_cell(s.iloc[0], best) if best else ABSENT])
+                best = column == "volume_ratio" and "ceiling_ratio" in s and not pd.isna(s.iloc[0]["ceiling_ratio"])
+                last = score_cell(s.iloc[0], "ceiling_ratio") if best else ABSENT
+                rows.append([organ, short(a, 2), name, *values, last])
     return rows
 
 

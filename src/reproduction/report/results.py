@@ -12,7 +12,11 @@ from reproduction.config import SEED_AXIS
 from reproduction.paths import project_root
 from reproduction.runs.tables import Results, read_results
 
-EXPECTED = ("hippocampus", "phantoms")  # these have their place on the pages even where they were not run
+EXPECTED = (
+    "openkbp_oesophagus",
+    "hippocampus",
+    "phantoms",
+)  # these have their place on the pages even where they were not run
 ORDER = ("openkbp_oesophagus", "openkbp", "hippocampus", "openkbp_offcentre", "phantoms")
 #: How an organ is called on the pages, by data set: an organ of a phantom is none, and not all patches are centred.
 NAMES = {"phantoms": "{} phantom", "openkbp_offcentre": "{}, off-centre"}
@@ -62,7 +66,7 @@ def book_results() -> tuple[dict[str, Results], dict[str, str]]:
     --------
     >>> chosen, left_out = book_results()
     >>> list(chosen)
-    ['hippocampus', 'phantoms']
+    ['openkbp_oesophagus', 'hippocampus', 'phantoms']
     """
     stored = stored_results()
     results = {preset: result for preset, result in stored.items() if dataset_of(result) not in CONTROLS}

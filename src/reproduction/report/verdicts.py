@@ -15,6 +15,7 @@ Row = Mapping[str, Any]  # of a table of differences: organ, a, difference, scor
 FEWEST = 5  # with fewer cases an interval says too little
 OUTCOMES = ("better", "worse", "undecided")
 THRESHOLDS, LOSSES, BETWEEN = "CE(*)-CE(0)", "SD(0)-CE(0)", "CE(*)-SD(0)"
+OVER_CONSTANT = ("CE(*)-CONST(*)", "SD(0)-CONST(*)")
 #: How the front page names the data of a preset.
 SOURCES = {
     "openkbp_oesophagus": "On the oesophagus in CT",
@@ -153,6 +154,26 @@ def headline(differences: pd.DataFrame) -> str:
     return "Undecided: the two thresholds for cross-entropy cannot be told apart."
 
 
+def constant_sentence(differences: pd.DataFrame) -> str:
+    """Name the settings where no network is better than the constant shape at its best threshold; empty if none is.
+
+    Examples
+    --------
+    >>> row = {"organ": "aorta", "a": 0.03, "score": "dice_noisy", "n": 9, "lo": -0.1, "hi": 0.1}
+    >>> constant_sentence(pd.DataFrame([{**row, "difference": name} for name in OVER_CONSTANT])).partition(", ")[0]
+    'At a = .03 on the aorta neither CE(*) nor SD(0) is better than CONST(*)'
+    """
+    d: Any = differences
+    settings = d[d["difference"].isin(OVER_CONSTANT) & (d["score"] == "dice_noisy")]
+    names: dict[str, list[str]] = {}
+    for (organ, a), rows in settings.groupby(["organ", "a"], sort=False):
+        if len(rows) == len(OVER_CONSTANT) and "better" not in map(outcome, rows.to_dict("records")):
+            names.setdefault(str(organ), []).append(short(a, 2))
+    where = listed(f"a = {listed(strengths)} on the {organ}" for organ, strengths in names.items()) if names else ""
+    said = "neither CE(*) nor SD(0) is better than CONST(*), a constant shape that never sees the image."
+    return f"At {where} {said}" if where else ""
+
+
 def answer(result: Results) -> str:
     """Answer the question of the book in one paragraph of Markdown, from the results of one preset."""
     d: Any = result.differences
@@ -166,13 +187,14 @@ def answer(result: Results) -> str:
     for name in (THRESHOLDS, BETWEEN):
         if sum(tally(d, name).values()) > 1:
             sentences.append(f"{tally_sentence(d, name)}.")
-    return " ".join([*sentences, *empty_trainings(result.cases)])
+    return " ".join(filter(None, [*sentences, constant_sentence(d), *empty_trainings(result.cases)]))
 
 
 def front_page(results: Mapping[str, Results]) -> str:
     """Put the answers of presets, in a sentence or two each, into paragraphs of HTML."""
     html = ""
     for preset, result in results.items():
-        sentences = [f"<b>{headline(result.differences)}</b>", *empty_trainings(result.cases)]
-        html += f"<p>{SOURCES.get(preset, preset)}: {' '.join(sentences)}</p>"
+        d = result.differences
+        sentences = [f"<b>{headline(d)}</b>", constant_sentence(d), *empty_trainings(result.cases)]
+        html += f"<p>{SOURCES.get(preset, preset)}: {' '.join(filter(None, sentences))}</p>"
     return html or "<p>No preset has been run yet.</p>"

@@ -16,6 +16,7 @@ from reproduction.config import SEED_AXIS
 from reproduction.paths import project_root
 from reproduction.report.experiment import ABSENT
 from reproduction.report.results import results_in
+from reproduction.report.verdicts import BETWEEN
 from reproduction.runs.statistics import mean_over
 from reproduction.runs.tables import Results
 from reproduction.scoring.inference import Estimate
@@ -24,6 +25,7 @@ from reproduction.text import interval, short
 
 BASES = {"oesophagus": "openkbp_oesophagus"}  # first word of a preset's name, and the grid that it extends
 SOFT = "SD(0)"
+ORACLES = "CE(oracle)-SD(oracle)"
 HEADER = ["what is other", "a", "method", "mean Dice", "− SD(0) of the grid", "− the same method of the grid"]
 
 
@@ -72,6 +74,38 @@ def rows(variants: Mapping[str, Results], grids: Mapping[str, Results]) -> list[
             texts = [interval(mean.mean, *mean.interval), *map(_cell, differences)]
             found.append([result.provenance["about"].rstrip("."), short(float(a), 2), str(method), *texts])
     return found
+
+
+def summary(results: Mapping[str, Results], variants: Mapping[str, Results]) -> str:
+    """Say in Markdown what the runs have settled: the threshold in hindsight, and which other training closes the gap.
+
+    The calibrations have sentences of their own (:mod:`reproduction.report.calibration`).
+    """
+    said = []
+    for preset, result in results.items():
+        d: Any = result.differences
+        best = d[(d["difference"] == ORACLES) & (d["score"] == "dice_noisy")]
+        if best.empty:
+            continue
+        apart = best[(best["lo"] > 0) | (best["hi"] < 0)]
+        behind = d[(d["difference"] == BETWEEN) & (d["score"] == "dice_noisy")]["mean"]
+        said.append(
+            f"*{preset}*: with the best threshold of every image in hindsight, CE(oracle) − SD(oracle) goes from "
+            f"{short(best['mean'].min(), sign='+')} to {short(best['mean'].max(), sign='+')} over the noise strengths, "
+            f"and its interval leaves 0 out in {len(apart)} of {len(best)} settings; CE(\\*) − SD(0) goes from "
+            f"{short(behind.min(), sign='+')} to {short(behind.max(), sign='+')}."
+        )
+        if apart.empty and behind.min() < 0:
+            said[-1] += (
+                " So far as these cases can tell, the two losses order the voxels equally well, and what CE(\\*) lacks "
+                "is the level at which to cut the image at hand."
+            )
+    planned = len(list((project_root() / "workflow" / "presets" / "why").glob("*.yaml")))
+    if len(variants) < planned:
+        said.append(
+            f"Open: {planned - len(variants)} of {planned} trainings that differ in one thing were not run yet."
+        )
+    return "\n\n".join(said)
 
 
 def _cell(found: Estimate | None) -> str:

@@ -1,8 +1,8 @@
 """Does recalibration close the gap to soft-Dice? Finished runs scored again, with calibrated maps.
 
 Calibrations are fitted on the maps of a run's training cases, and, as a control, on one half of its test cases to be
-scored on the other. ``results/<preset>/calibration.csv`` has a row for each run and calibration (book chapter *Is the
-map a probability?*).
+scored on the other. ``results/<preset>/calibration.csv`` has a row for each run and calibration, and
+``reliability.csv`` the bins of all maps of a setting together (book chapter *Is the map a probability?*).
 """
 
 from __future__ import annotations
@@ -25,7 +25,15 @@ from reproduction.scoring.evaluation import CHUNK
 
 NONE = "none"
 TRAIN, TEST = "training cases", "other half of the test cases"
+COUNTS = ("voxels", "soft_volume", "foreground")
 COLUMNS = ("dice_half", "dice_t", "promised", "bias", "error")
+
+
+def reliability(run: Run, maps: Sequence[NDArray]) -> list[dict[str, Any]]:
+    """Count, in every bin of the maps' values, voxels, the sum of the maps, and foreground of the noisy labels."""
+    bins = check(maps, run.noisy).bins.T.tolist()
+    point = {axis: getattr(run.config, axis) for axis in POINT}
+    return [{**point, "bin": k, **dict(zip(COUNTS, row, strict=True))} for k, row in enumerate(bins)]
 
 
 def score_maps(maps: Sequence[NDArray], labels: Sequence[NDArray]) -> list[dict[str, float]]:
@@ -43,8 +51,8 @@ def score_maps(maps: Sequence[NDArray], labels: Sequence[NDArray]) -> list[dict[
     return [{name: float(getattr(row, name)) for name in COLUMNS} for row in rows]
 
 
-def score_calibrations(run: Run) -> list[dict[str, Any]]:
-    """Score the test cases of a finished run that was loaded: as they are, and after each calibration.
+def score_calibrations(run: Run, maps: Sequence[NDArray]) -> list[dict[str, Any]]:
+    """Score the maps of the test cases of a finished run that was loaded: as they are, and after each calibration.
 
     Returns
     -------
@@ -58,7 +66,6 @@ def score_calibrations(run: Run) -> list[dict[str, Any]]:
         some = slice(start, start + CHUNK)
         made = trainer.probabilities(trainer.images[some]).numpy()
         counted += [tally(c, label) for c, label in zip(made, trainer.labels[some, 0].numpy(), strict=True)]
-    maps = list(run.predict())
     middle = len(maps) // 2
     halves = (slice(0, middle), slice(middle, None))  # whoever has two cases in a row is in one of them
     point = {axis: getattr(run.config, axis) for axis in POINT}
@@ -85,8 +92,10 @@ def collect_calibrations(
     runs: str | os.PathLike[str],
     data: str | os.PathLike[str],
     report: Callable[[str], None] = print,
-) -> pd.DataFrame:
-    """Score every run of a preset again, one after the other.
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Score every run of a preset again, one after the other: table of calibrations, table of reliability.
+
+    The second has the runs of every organ, a and loss together: ``organ, a, loss, bin`` and `COUNTS`.
 
     Parameters
     ----------
@@ -104,7 +113,7 @@ def collect_calibrations(
     ValueError
         If a run is not finished; which.
     """
-    rows = []
+    rows, bins = [], []
     for config in preset.runs():
         folder = Path(runs) / config.folder
         if not (folder / "metrics.json").is_file():
@@ -116,14 +125,19 @@ def collect_calibrations(
             if run.metrics is None:
                 raise ValueError(f"{config.name} was made with other data or another configuration than {preset.name}")
             run.load()
-            rows += score_calibrations(run)
+            maps = list(run.predict())
+            rows += score_calibrations(run, maps)
+            bins += reliability(run, maps)
         report(f"{config.name}: calibrated")
-    return pd.DataFrame(rows)
+    pooled: Any = pd.DataFrame(bins).groupby(["organ", "a", "loss", "bin"], sort=False)[list(COUNTS)].sum()
+    return pd.DataFrame(rows), pooled.reset_index()
 
 
-def write_calibrations(table: pd.DataFrame, folder: str | os.PathLike[str]) -> Path:
-    """Write ``calibration.csv`` into a folder, atomically, with six decimals."""
-    return atomic_write(Path(folder) / "calibration.csv", table.to_csv(index=False, float_format="%.6f"))
+def write_calibrations(table: pd.DataFrame, bins: pd.DataFrame, folder: str | os.PathLike[str]) -> Path:
+    """Write ``calibration.csv`` and ``reliability.csv`` into a folder, atomically, with six decimals."""
+    for name, rows in (("reliability", bins), ("calibration", table)):
+        path = atomic_write(Path(folder) / f"{name}.csv", rows.to_csv(index=False, float_format="%.6f"))
+    return path
 
 
 def read_calibrations(folder: str | os.PathLike[str]) -> pd.DataFrame:

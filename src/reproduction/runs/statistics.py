@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from reproduction.config import SEED_AXIS
 from reproduction.scoring.inference import Estimate, estimate
+from reproduction.scoring.rules import CONSTANTS
 from reproduction.scoring.scores import DIFFERENCES, OTHER_DIFFERENCES, SCORES
 from reproduction.text import interval, short
 
@@ -217,7 +218,7 @@ def empty_trainings(cases: pd.DataFrame) -> list[str]:
 
     Where a network trained with cross-entropy nowhere gives more than 1/2, its masks at 1/2 have no voxel and the Dice
     with any label that is not empty is 0. One such training moves the mean of its cell by far more than any interval
-    over cases tells, so it is said wherever that mean is shown.
+    over cases tells, so it is said wherever that mean is shown. Constant shapes are no trainings.
 
     Parameters
     ----------
@@ -244,7 +245,8 @@ def empty_trainings(cases: pd.DataFrame) -> list[str]:
         return []
     axes = [SEED_AXIS, "fold"] if SEED_AXIS in cases else ["fold"]
     sentences = []
-    for key, cell in cases.groupby(["organ", "a", "method"], sort=False):
+    trained: Any = cases[~cases["method"].isin(CONSTANTS)]
+    for key, cell in trained.groupby(["organ", "a", "method"], sort=False):
         organ, a, method = cast(tuple[str, float, str], key)
         trainings: Any = cell.groupby(axes)["volume"].agg(["max", "size"])
         empty = trainings[trainings["max"] == 0]
