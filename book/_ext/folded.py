@@ -38,6 +38,7 @@ def fold_proofs(app: Any, doctree: nodes.document, docname: str) -> None:
             raise ValueError(f"{docname}: proof {number} starts with {first.astext()[:40]!r}, expected {OPENING!r}")
         first.parent.replace(first, nodes.Text(first.astext().removeprefix(OPENING.strip()).lstrip()))
         box = folded("", *node.children, ids=[f"proof-{number}"], classes=["proof", "of-a-statement"], summary="Proof")
+        node["ids"] = []  # which the box would take over
         node.replace_self(box)
     for node in doctree.findall(nodes.section):
         if node["ids"] == ["proof-content"]:  # of a statement: all have this one
