@@ -13,6 +13,7 @@ import pytest
 from matplotlib.image import imread
 
 from conftest import lacking
+from reproduction.report.chapter_times import listed_pages
 
 WIDTHS = (375, 768, 1400)
 CHAPTER = "notebooks/optimal_segmentations"  # the one with most formulas
@@ -57,6 +58,12 @@ SETTLED = """async () => {
 AXE = """async () => (await axe.run(document, {
   resultTypes: ["violations"], rules: {"label-content-name-mismatch": {enabled: true}},
 })).violations.map((v) => [v.impact, v.id, v.nodes.length, v.nodes[0].html.slice(0, 200)])"""
+# Everything open; of listings and of entries of the reference, which are all alike and take minutes, a few are left.
+UNFOLD = """() => {
+  document.querySelectorAll("details").forEach((box) => (box.open = true));
+  for (const [alike, enough] of [["article .highlight", 6], ["article dl.py", 20]])
+    [...document.querySelectorAll(alike)].slice(enough).forEach((e) => e.remove());
+}"""
 CONTRAST = AXE.replace("resultTypes:", 'runOnly: ["color-contrast"], resultTypes:').replace(
     'rules: {"label-content-name-mismatch": {enabled: true}},', ""
 )
@@ -323,12 +330,16 @@ def judged(visit: Visit, question: str) -> list[tuple[str, str, int, str]]:
     return [found for found in visit.page.evaluate(question) if found[0] != "minor"]
 
 
-ACCESSIBLE = (
+ACCESSIBLE = [name for _, name in listed_pages()] + ["_modules/noisyseg/expected", "genindex", "prf-prf", "search"]
+DARK = (
     "book/index",
-    "book/references",
     "book/reproduce",
+    "book/explorer",
+    "book/status",
+    "book/references",
     "notebooks/experiment",
     "notebooks/volume",
+    "notebooks/speed",
     "notebooks/your_run",
     "_modules/noisyseg/expected",
     "prf-prf",
@@ -338,12 +349,22 @@ ACCESSIBLE = (
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ACCESSIBLE)
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_critical_serious_or_moderate(chromium, html, name, scheme):
-    visit = Visit(chromium, html, name, 1400, color_scheme=scheme)
+def test_axe_finds_nothing_critical_serious_or_moderate(chromium, html, name):
+    visit = Visit(chromium, html, name, 1400)
     visit.page.route("**/mathjax/**", lambda route: route.abort())
     with visit:
-        assert not judged(visit, AXE if scheme == "light" else CONTRAST)
+        visit.page.evaluate(UNFOLD)
+        assert not judged(visit, AXE)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", DARK)
+def test_contrast_is_enough_in_the_dark(chromium, html, name):
+    visit = Visit(chromium, html, name, 1400, color_scheme="dark")
+    visit.page.route("**/mathjax/**", lambda route: route.abort())
+    with visit:
+        visit.page.evaluate(UNFOLD)
+        assert not judged(visit, CONTRAST)
 
 
 @pytest.mark.slow
@@ -393,3 +414,99 @@ def test_paper_is_light_at_night(chromium, html):
         assert visit.page.evaluate(theme) == "light"
         visit.page.evaluate("() => dispatchEvent(new Event('afterprint'))")
         assert visit.page.evaluate(theme) == "dark"
+
+
+# ---- folded proofs and code -----------------------------------------------------------------------------------------
+
+INSIDE = "equation-eq-kl"  # a formula in the first proof of CHAPTER
+SEES = """(e) => e.checkVisibility({contentVisibilityAuto: true, opacityProperty: true, visibilityProperty: true})"""
+
+
+def sees(visit: Visit, selector: str) -> bool:
+    return visit.page.locator(selector).first.evaluate(SEES)
+
+
+def test_a_proof_opens_by_finger_and_by_keyboard(chromium, html):
+    with Visit(chromium, html, CHAPTER) as visit:
+        assert not sees(visit, f"#{INSIDE}")
+        summaries = visit.page.locator("details.of-a-statement > summary, details.page-code > summary, .open-proofs")
+        assert min(box["height"] for e in summaries.all() if (box := e.bounding_box())) >= 44
+        visit.page.locator("#proof-1 > summary").focus()
+        visit.page.keyboard.press("Enter")
+        assert sees(visit, f"#{INSIDE}")
+        visit.page.locator("#proof-1 > summary").click()
+        assert not sees(visit, f"#{INSIDE}")
+
+
+def test_proofs_open_without_a_script(chromium, html):
+    visit = Visit(chromium, html, CHAPTER, java_script_enabled=False)
+    visit.page.goto(visit.url)
+    inside = visit.page.locator("#proof-1 > p").first
+    assert not inside.is_visible()
+    visit.page.locator("#proof-1 > summary").click()
+    assert inside.is_visible()
+    visit.context.close()
+
+
+@pytest.mark.parametrize("fragment", [INSIDE, "proof-1"])
+def test_an_address_opens_the_proof_that_it_leads_into(chromium, html, fragment):
+    with Visit(chromium, html, CHAPTER, query=f"#{fragment}") as visit:
+        assert sees(visit, f"#{INSIDE}") and not sees(visit, "#proof-2 > p")
+        visit.page.evaluate("() => document.querySelector('#proof-1').open = false")
+        visit.page.evaluate(f"() => {{ location.hash = 'x'; location.hash = '{fragment}'; }}")
+        visit.page.wait_for_function("() => document.querySelector('#proof-1').open", timeout=3000)
+
+
+def test_a_search_in_the_page_finds_words_of_a_closed_proof(chromium, html):
+    """Chromium opens a box of its own accord for a fragment of text, by the rule that it has for a search."""
+    with Visit(chromium, html, CHAPTER, query="#:~:text=divergence%20of%20two%20coins") as visit:
+        visit.page.wait_for_function("() => document.querySelector('#proof-1').open", timeout=3000)
+
+
+def test_one_button_opens_all_proofs_and_closes_them(chromium, html):
+    with Visit(chromium, html, CHAPTER) as visit:
+        button, proofs = visit.page.locator("button.open-proofs"), visit.page.locator("details.of-a-statement")
+        assert button.inner_text() == f"Open all {proofs.count()} proofs"
+        button.click()
+        assert proofs.evaluate_all("(all) => all.every((e) => e.open)")
+        visit.page.wait_for_function("() => /^Close/.test(document.querySelector('.open-proofs').textContent)")
+        button.click()
+        assert proofs.evaluate_all("(all) => all.every((e) => !e.open)")
+
+
+def test_paper_has_all_proofs_open(chromium, html):
+    """Also where a browser does not say beforehand that it prints; and the screen has them closed again afterwards."""
+    with Visit(chromium, html, CHAPTER, 718) as visit:
+        visit.page.emulate_media(media="print")
+        lines = visit.page.locator("details.of-a-statement > p")
+        assert lines.count() > 20 and lines.evaluate_all(f"(all) => all.every({SEES})")
+        assert not sees(visit, ".open-proofs") and not sees(visit, "details.page-code")
+        visit.page.evaluate("() => dispatchEvent(new Event('beforeprint'))")
+        proofs = visit.page.locator("details.of-a-statement")
+        assert proofs.evaluate_all("(all) => all.every((e) => e.open)")
+        visit.page.evaluate("() => dispatchEvent(new Event('afterprint'))")
+        assert proofs.evaluate_all("(all) => all.every((e) => !e.open)")
+
+
+def test_the_link_to_the_code_of_a_figure_opens_the_code(chromium, html):
+    with Visit(chromium, html, CHAPTER) as visit:
+        link = visit.page.locator("a.code-link").first
+        code = visit.page.locator(link.get_attribute("href") or "")
+        assert not code.evaluate(SEES)
+        link.click()
+        visit.page.wait_for_function("() => document.querySelector('#page-code').open", timeout=3000)
+        assert code.evaluate(SEES)
+
+
+def test_a_caption_stays_in_sight_while_its_table_scrolls(chromium, html):
+    with Visit(chromium, html, "notebooks/speed") as visit:
+        wide = visit.page.evaluate(
+            """() => {
+              const box = [...document.querySelectorAll(".cell_output .pst-scrollable-table-container")]
+                .find((e) => e.scrollWidth > 2 * e.clientWidth);
+              box.scrollLeft = box.scrollWidth;
+              const words = box.querySelector("caption > div").getBoundingClientRect();
+              return [words.left, words.right, document.documentElement.clientWidth, box.scrollLeft];
+            }"""
+        )
+        assert wide[3] > 100 and wide[0] >= 0 and wide[1] <= wide[2] + 1

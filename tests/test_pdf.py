@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -9,8 +11,8 @@ from typing import Any
 import pytest
 
 from bookmarks import entries
-from conftest import lacking
-from reproduction.report.chapter_times import listed_pages
+from conftest import ROOT, lacking
+from reproduction.report.chapter_times import chapters, listed_pages
 
 pypdf = pytest.importorskip("pypdf", reason="no pypdf: `make test` installs it, with all that requirements.lock names")
 
@@ -56,6 +58,25 @@ def test_pages_are_numbered_through_and_none_is_empty(book):
 def is_empty(page: Any, text: str) -> bool:
     pictures = page["/Resources"].get("/XObject", {})
     return len(text.split()) < 20 and not pictures
+
+
+def letters(text: str) -> str:
+    """A text without blanks and hyphens, which depend on where its lines end."""
+    return re.sub(r"[\s\xad‐-]", "", text)
+
+
+@pytest.mark.slow
+def test_all_proofs_are_printed(book):
+    """Pages fold them: of each proof, the first words in a row that are plain text are looked for."""
+    printed = letters("".join(page.extract_text() for page in book.pages))
+    found = []
+    for chapter in chapters():
+        cells = json.loads((ROOT / "notebooks" / f"{chapter}.ipynb").read_text())["cells"]
+        for proof in re.findall(r":::+\{prf:proof\}\n(.*?)\n:::", "\n".join("".join(c["source"]) for c in cells), re.S):
+            if words := re.search(r"[A-Za-z]+(?: [a-z]+){4,}", proof):
+                found.append((chapter, words[0]))
+    assert len(found) > 70
+    assert not [(chapter, words) for chapter, words in found if letters(words) not in printed]
 
 
 @pytest.mark.slow

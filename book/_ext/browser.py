@@ -1,8 +1,8 @@
 """What the built pages need in a browser, and what Sphinx and the theme leave out or get wrong.
 
-A description for every page; one id for one element; links from the sources to entries that exist; names that may wrap
-behind a dot or an underscore; roles and labels that fit what they stand at. For a search from the disk, where a page
-may not read other pages: the text of every page as a script, and an order of the results.
+A description for every page; links from the sources to entries that exist; names that may wrap behind a dot or an
+underscore; captions, roles and labels that fit what they stand at. For a search from the disk, where a page may not
+read other pages: the text of every page as a script, and an order of the results.
 """
 
 from __future__ import annotations
@@ -19,22 +19,12 @@ TEXTS = "search_texts.js"
 DESCRIPTION = 160  # characters of a page that a list of results shows
 BACK = re.compile(r'(class="viewcode-back" href="[^"#]*#)([^"]*)"')
 NAME = re.compile(r'(?<=<span class="pre">)[^<]{16,}(?=</span>)')
+CAPTION = re.compile(r"<caption>(<span class=\"caption-number\">.*?)</caption>", re.S)  # a box that may stay in sight
 LABELS = {
     '<div role="list" class="citation-list">': '<div class="citation-list">',
     ' role="doc-biblioentry"': "",
     '<summary aria-label="Toggle hidden content">': "<summary>",  # it shows words, which name it
 }
-
-
-def number_proofs(app: Any, doctree: nodes.document, docname: str) -> None:
-    """Give each proof of a page an id of its own, and take it from the content of a statement, where all have one."""
-    proofs = [node for node in doctree.findall(nodes.admonition) if node["ids"] == ["proof"]]
-    for number, node in enumerate(proofs, start=1):
-        node["ids"] = [f"proof-{number}"]
-        node["classes"].append("of-a-statement")
-    for node in doctree.findall(nodes.section):
-        if node["ids"] == ["proof-content"]:
-            node["ids"] = []
 
 
 def describe(doctree: nodes.document | None, title: str) -> str:
@@ -74,6 +64,7 @@ def complete(app: Any, pagename: str, templatename: str, context: dict[str, Any]
     if "body" in context:
         for found, mended in LABELS.items():
             context["body"] = context["body"].replace(found, mended)
+        context["body"] = CAPTION.sub(r"<caption><div>\1</div></caption>", context["body"])
         context["body"] = NAME.sub(lambda name: re.sub(r"([._/])(?=\w)", r"\1<wbr/>", name[0]), context["body"])
         if pagename.startswith("_modules/"):
             objects = app.env.domains["py"].objects
@@ -102,7 +93,6 @@ def write_texts(app: Any, error: Exception | None) -> None:
 def setup(app: Any) -> dict[str, bool]:
     """Connect to the build."""
     app.config.html_search_scorer = str(Path(__file__).with_name("scorer.js"))
-    app.connect("doctree-resolved", number_proofs)
     app.connect("html-page-context", complete)
     app.connect("build-finished", write_texts)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -48,6 +48,31 @@
     });
   };
 
+  // Proofs are closed at first. An address that leads into a closed box opens it; one button opens or closes all proofs.
+  const reveal = () => {
+    const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    const closed = target ? all("details:not([open])").filter((box) => box.contains(target)) : [];
+    closed.forEach((box) => (box.open = true));
+    if (closed.length) target.scrollIntoView();
+  };
+  const openAll = () => {
+    const proofs = all("details.of-a-statement");
+    const title = document.querySelector("article h1");
+    if (proofs.length < 2 || !title) return;
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "open-proofs";
+    const anyClosed = () => proofs.some((proof) => !proof.open);
+    const name = () => (button.textContent = `${anyClosed() ? "Open" : "Close"} all ${proofs.length} proofs`);
+    button.addEventListener("click", () => {
+      const open = anyClosed();
+      proofs.forEach((proof) => (proof.open = open));
+    });
+    proofs.forEach((proof) => proof.addEventListener("toggle", name));
+    title.after(button);
+    name();
+  };
+
   // The theme hides the page's contents behind wide elements, and expects that every page has contents, and always.
   const standIn = () => {
     const contents = document.createElement("div");
@@ -61,22 +86,31 @@
     markBoxes();
   };
   let waiting = 0;
-  window.addEventListener("resize", () => {
+  const fitSoon = () => {
     clearTimeout(waiting);
     waiting = setTimeout(fit, 100);
-  });
-  // Paper is light, whatever the screen is.
+  };
+  window.addEventListener("resize", fitSoon);
+  document.addEventListener("toggle", fitSoon, true);
+  window.addEventListener("hashchange", reveal);
+  // Paper is light, whatever the screen is, and has all proofs.
   const root = document.documentElement;
+  let opened = [];
   window.addEventListener("beforeprint", () => {
+    opened = all("details.of-a-statement:not([open])");
+    opened.forEach((proof) => (proof.open = true));
     root.dataset.themeOnScreen = root.dataset.theme;
     root.dataset.theme = "light";
   });
   window.addEventListener("afterprint", () => {
     root.dataset.theme = root.dataset.themeOnScreen || root.dataset.theme;
+    opened.forEach((proof) => (proof.open = false));
   });
   window.addEventListener("DOMContentLoaded", () => {
     standIn();
     enlargeFigures();
+    openAll();
+    reveal();
   });
   window.addEventListener("load", () => {
     const formulas = window.MathJax && window.MathJax.startup;

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from conftest import ROOT
 from reproduction.paths import write_json
 from reproduction.report import trust
 from reproduction.report.chapter_times import Cost, chapters, read_costs
-from reproduction.report.trust import chapter_lines, command_for, cost_of, source_file, table_lines
+from reproduction.report.trust import anchor_of, chapter_lines, command_for, cost_of, source_file, table_lines
 
 RESULTS = ROOT / "results"
 
@@ -18,11 +20,16 @@ def test_every_stored_table_names_where_it_comes_from():
     text = "\n".join(table_lines())
     for table in tables:
         assert source_file(table).is_file()
-        assert f"`{table.stem}`" in text and f"| `{table.parent.relative_to(RESULTS).as_posix()}` |" in text
+        place = table.relative_to(RESULTS).as_posix()
+        assert f'<a href="../results/{place}"><code>{table.stem}</code></a>' in text
+        source = source_file(table)
+        assert f'| <span id="{anchor_of(source)}"></span><a href="../results/{source.relative_to(RESULTS)}">' in text
+    anchors = re.findall(r'<span id="([^"]*)">', text)
+    assert len(set(anchors)) == len(anchors), "a row has an address of its own"
     rows = [line.split(" | ") for line in table_lines()[2:]]
     assert len(rows) == len({source_file(table) for table in tables}) and all(len(row) == 6 for row in rows)
-    by_hand = [row[1] for row in rows if row[2] == "by hand"]
-    assert by_hand == ["`paper_code`", "`table1`"]
+    by_hand = [re.sub("<.*?>", "", row[1]) for row in rows if row[2] == "by hand"]
+    assert by_hand == ["paper_code", "table1"]
     assert all("AMD" in row[4] or row[4] == "" for row in rows)
 
 

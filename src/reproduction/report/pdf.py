@@ -41,6 +41,7 @@ PREPARE = """async ([ids, width]) => {
     image.classList.toggle("tall", image.naturalHeight > 1.2 * image.naturalWidth);
     return image.decode().catch(() => {});
   }));
+  for (const proof of all("details.of-a-statement")) proof.open = true;
   const parts = all("article section[id]").filter((part) => part.querySelector(":scope > h2"));
   const box = document.createElement("div");
   box.hidden = true;
@@ -55,7 +56,7 @@ PREPARE = """async ([ids, width]) => {
     const share = (width - table.getBoundingClientRect().left) / table.scrollWidth;
     if (share < 0.999) table.style.zoom = share;
   }
-  for (const block of all("article :is(.cell_input, .cell_output, div.proof, .admonition, table)"))
+  for (const block of all("article :is(.cell_input, .cell_output, div.proof, details, .admonition, table)"))
     if (block.getBoundingClientRect().height < 300) block.classList.add("short");
   const words = (title) => {
     const copy = title.cloneNode(true);

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from reproduction.paths import project_root, read_json
 from reproduction.report.chapter_times import Cost, chapters, read_costs
+from reproduction.report.results import book_results
 from reproduction.report.sources import short_commits
 from reproduction.text import duration
 
@@ -31,6 +34,17 @@ COMMANDS = {
 TOGETHER = "speed_provenance.json"
 #: Made once, or copied: the file ``SOURCE.md`` of the folder says how.
 BY_HAND = ("lidc/paper_code", "paper/table1")
+#: Files below ``results`` that the figures and tables of a chapter are made from, where a cell does not name its own;
+#: ``*`` is every preset that the chapters show.
+SHOWN = {
+    "annotators": ("raters/bubil/structures.csv", "raters/kits23/structures.csv"),
+    "cost": ("*/provenance.json", "quick/provenance.json"),
+    "deviations": ("paper/table1.csv", "*/summary.csv"),
+    "experiment": ("*/summary.csv", "*/differences.csv"),
+    "lidc": ("lidc/scans.csv", "lidc/nodules.csv"),
+    "speed": ("benchmarks/speed.csv",),
+    "volume_bias": ("*/cases.csv",),
+}
 
 
 def command_of(chapter: str) -> str:
@@ -63,14 +77,14 @@ def chapter_lines() -> list[str]:
 
 
 def source_file(table: Path) -> Path:
-    """Give the file that says where a stored table comes from.
+    """Give the file that says where a stored table comes from; of a provenance it is the file itself.
 
     Raises
     ------
     FileNotFoundError
         If there is none.
     """
-    names = [f"{table.stem}_provenance.json", "provenance.json"]
+    names = [table.name] if table.suffix == ".json" else [f"{table.stem}_provenance.json", "provenance.json"]
     names += [TOGETHER] if table.parent.name == "benchmarks" else []
     if f"{table.parent.name}/{table.stem}" in BY_HAND:
         names = ["SOURCE.md"]
@@ -78,6 +92,51 @@ def source_file(table: Path) -> Path:
         if (table.parent / name).is_file():
             return table.parent / name
     raise FileNotFoundError(f"{table} has no provenance: expected {' or '.join(names)} in its folder")
+
+
+def shown_tables(chapter: str, named: Sequence[str] | None = None) -> list[Path]:
+    """List the stored files that a figure or a table is made from: those that its cell names, or its chapter's.
+
+    Raises
+    ------
+    FileNotFoundError
+        If a file that is named without ``*`` does not exist.
+
+    Examples
+    --------
+    >>> [path.name for path in shown_tables("speed")], shown_tables("volume")
+    (['speed.csv'], [])
+    """
+    results = project_root() / "results"
+    found: list[Path] = []
+    for pattern in SHOWN.get(chapter, ()) if named is None else named:
+        if "*" in pattern:
+            found += [results / preset / pattern.removeprefix("*/") for preset in _presets()]
+        elif (results / pattern).is_file():
+            found.append(results / pattern)
+        else:
+            raise FileNotFoundError(f"a figure or table is said to be made from {pattern}, which is not in {results}")
+    return [path for path in sorted(found) if path.is_file()]
+
+
+@cache
+def _presets() -> tuple[str, ...]:
+    return tuple(book_results()[0])
+
+
+def anchor_of(source: Path) -> str:
+    """Name the row of the status page that says how the tables of a provenance were made.
+
+    Examples
+    --------
+    >>> anchor_of(project_root() / "results/benchmarks/lean_provenance.json")
+    'made-benchmarks-lean'
+    >>> anchor_of(project_root() / "results/raters/bubil/provenance.json")
+    'made-raters-bubil'
+    """
+    folder = source.parent.relative_to(project_root() / "results").parts
+    name = source.stem.removesuffix("provenance").rstrip("_") if source.suffix == ".json" else "by-hand"
+    return "-".join(["made", *folder, *filter(None, [name])]).replace("_", "-")
 
 
 def command_for(source: Path) -> str:
@@ -99,17 +158,24 @@ def command_for(source: Path) -> str:
 def table_lines() -> list[str]:
     """Lay out all stored tables: those with one provenance in one row."""
     results = project_root() / "results"
-    together: dict[Path, list[str]] = {}
+    together: dict[Path, list[Path]] = {}
     for table in sorted(results.rglob("*.csv")):
-        together.setdefault(source_file(table), []).append(table.stem)
+        together.setdefault(source_file(table), []).append(table)
     lines = ["| folder | tables | made by | when, version, commit | machine | packages |", "|---|---|---|---|---|---|"]
-    for source, names in together.items():
+    for source, tables in together.items():
         folder = source.parent.relative_to(results).as_posix()
         command = command_for(source)
         facts = read_json(source) if command else {}
-        cells = [f"`{folder}`", ", ".join(f"`{name}`" for name in names), f"`{command}`" if command else "by hand"]
-        lines.append(f"| {' | '.join([*cells, *_facts(facts)])} |")
+        head = f'<span id="{anchor_of(source)}"></span>{_file(source, folder)}'
+        files = ", ".join(_file(table, table.stem) for table in tables)
+        cells = [head, files, f"`{command}`" if command else "by hand", *_facts(facts)]
+        lines.append(f"| {' | '.join(cells)} |")
     return lines
+
+
+def _file(path: Path, words: str) -> str:
+    """Link a file of ``results`` as the built book has it."""
+    return f'<a href="../results/{path.relative_to(project_root() / "results").as_posix()}"><code>{words}</code></a>'
 
 
 def _facts(facts: dict[str, Any]) -> list[str]:
