@@ -256,7 +256,7 @@ def test_a_tap_enlarges_every_figure_and_none_is_filtered(seen):
     assert not {name: found for name, found in figures.items() if set(map(tuple, found)) != {(True, "none", True)}}
 
 
-@pytest.mark.parametrize("name", ["notebooks/label_noise", "notebooks/lidc"])
+@pytest.mark.parametrize("name", ["notebooks/label_noise", "notebooks/lidc", "notebooks/experiment"])
 def test_letters_of_an_enlarged_figure_are_as_large_as_drawn(chromium, html, name):
     """On a phone a figure of 768 pixels is shown at less than half of its size, and at a tap in full."""
     with Visit(chromium, html, name) as visit:
@@ -310,7 +310,9 @@ def test_every_control_shows_that_it_has_the_focus(chromium, html):
         assert not bare
 
 
-@pytest.mark.parametrize("name", [CHAPTER, "notebooks/label_noise", "notebooks/classes", "book/index"])
+@pytest.mark.parametrize(
+    "name", [CHAPTER, "notebooks/label_noise", "notebooks/classes", "notebooks/experiment", "book/index"]
+)
 def test_pictures_have_their_own_grey_values_in_the_dark(chromium, html, name):
     """The first figure of a page, a medical one in the chapter on label noise, has the same pixels in both themes: only
     at edges does the browser round otherwise, where the card has round corners."""

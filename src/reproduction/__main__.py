@@ -187,14 +187,13 @@ def _dispatch(arguments: argparse.Namespace) -> None:
         tables = collect_calibrations(preset, Path(arguments.runs) / preset.name, arguments.data)
         print(write_calibrations(*tables, arguments.out or Path("results") / preset.name))
     elif arguments.command == "examples":
+        from reproduction.figures.showing import as_png
         from reproduction.figures.views import plot_examples
         from reproduction.runs.examples import collect_examples, write_examples
 
         out = Path(arguments.out or Path("results") / preset.name)
         examples = collect_examples(preset, Path(arguments.runs) / preset.name, arguments.data)
-        buffer = io.BytesIO()
-        plot_examples(examples).savefig(buffer, format="png", dpi=150, bbox_inches="tight")
-        print(atomic_write(out / "examples.png", buffer.getvalue()))
+        print(atomic_write(out / "examples.png", as_png(plot_examples(examples))))
         write_examples(examples, out)
 
 

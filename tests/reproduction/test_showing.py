@@ -18,7 +18,7 @@ from reproduction.figures.palette import GREY_VALUES
 from reproduction.figures.showing import PNG, SVG, WIDTH, BookFigure, as_html, encoded
 
 #: Chapters whose figures other programs draw.
-ELSEWHERE = ("explore", "experiment", "lean_unet")
+ELSEWHERE = ("explore",)
 
 
 def line_chart() -> BookFigure:

@@ -74,8 +74,13 @@ def encoded(figure: Figure) -> tuple[str, bytes]:
     The figure is as wide as it was made, and as high as what is drawn on it.
     """
     svg = _compact(_saved(figure, "svg", {"Date": None, "Creator": None, "Format": None, "Type": None}))
-    png = _saved(figure, "png", {"Software": None})
+    png = as_png(figure)
     return (SVG, svg) if 3 * len(svg) <= 4 * len(png) else (PNG, png)  # a PNG is stored to the base 64
+
+
+def as_png(figure: Figure) -> bytes:
+    """Give a figure as a PNG of two pixels for one, to be stored in a file."""
+    return _saved(figure, "png", {"Software": None})
 
 
 def as_html(figure: Figure, alt: str) -> str:

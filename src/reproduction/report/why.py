@@ -79,7 +79,7 @@ def rows(variants: Mapping[str, Results], grids: Mapping[str, Results]) -> list[
 def summary(results: Mapping[str, Results], variants: Mapping[str, Results]) -> str:
     """Say in Markdown what the runs have settled: the threshold in hindsight, and which other training closes the gap.
 
-    The calibrations have sentences of their own (:mod:`reproduction.report.calibration`).
+    The calibrations have sentences of their own (`reproduction.report.calibration`).
     """
     said = []
     for preset, result in results.items():
