@@ -4,21 +4,40 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Mapping
 
 from reproduction.figures.methods import plot_dice_over_noise
 from reproduction.paths import atomic_write, project_root
 from reproduction.report.experiment import SCORE_HEADER, score_rows
-from reproduction.report.results import stored_results
+from reproduction.report.results import pooled, stored_results
 from reproduction.report.sources import short_commits
+from reproduction.report.verdicts import constant_sentence
 from reproduction.runs.statistics import empty_trainings, seeds_of
 from reproduction.runs.tables import Results
 from reproduction.text import markdown_table
 
-PRESET = "hippocampus"
+PRESETS = ("openkbp_oesophagus", "hippocampus")  # real images
 FIGURE = "book/_static/dice_over_noise.png"
 
 
-def readme_text(text: str, results: Results) -> str:
+def _source(preset: str, results: Results) -> str:
+    """Say which cases, networks and intervals, and what a mean does not show."""
+    cases, seeds = results.cases["case"].nunique(), len(seeds_of(results.cases))
+    by = (
+        f"networks that did not see it (mean over {seeds} training seeds)"
+        if seeds > 1
+        else "network that did not see it"
+    )
+    commit = short_commits(results.provenance["commit"])
+    said = (
+        f"[`{preset}`](results/{preset}/provenance.json): {cases} cases, each scored by the {by}, commit {commit}.",
+        constant_sentence(results.differences),
+        *empty_trainings(results.cases),
+    )
+    return " ".join(filter(None, said))
+
+
+def readme_text(text: str, results: Mapping[str, Results]) -> str:
     """``text`` with what stands between the markers ``<!-- figure -->`` and ``<!-- table -->`` and their ends replaced.
 
     Raises
@@ -26,23 +45,16 @@ def readme_text(text: str, results: Results) -> str:
     ValueError
         If a marker is missing.
     """
-    cases = results.cases["case"].nunique()
-    commit = results.provenance["commit"]
     alt = "Mean test Dice against the noise strength: CE(0), SD(0), CE(*), constant shapes, and the ceiling"
-    seeds = len(seeds_of(results.cases))
-    by = "network that did not see it"
-    if seeds > 1:
-        by = f"networks that did not see it (mean over {seeds} training seeds)"
     caption = (
-        f"Mean Dice against the noisy label over {cases} cases, each scored by the {by}, and the ceiling: the highest "
-        f"mean that any method can reach, up to a small covariance term. CONST(0) and CONST(*) never see the image: "
-        f"one shape for all, the mean training label at 1/2 and at its Dice threshold. Preset `{PRESET}`, 95 % "
-        f"intervals over persons and folds, from [results/{PRESET}](results/{PRESET}/provenance.json) "
-        f"(commit {short_commits(commit)})."
+        "Mean Dice against the noisy label with 95 % intervals over persons and folds, and the ceiling: the highest "
+        "mean that any method can reach, up to a small covariance term. CONST(0) and CONST(*) never see the image: "
+        "one shape for all, the mean training label at 1/2 and at its Dice threshold."
     )
-    caption = " ".join([caption, *empty_trainings(results.cases)])
+    caption = "\n".join([caption, "", *(f"- {_source(preset, result)}" for preset, result in results.items())])
+    summary = pooled(results, "summary")
     # Outside a formula GitHub shows the star of CE(*) as it is.
-    table = markdown_table(SCORE_HEADER, score_rows(results.summary), left=2).replace(r"\*", "*")
+    table = markdown_table(SCORE_HEADER, score_rows(summary), left=2).replace(r"\*", "*")
     parts = {"figure": f"![{alt}]({FIGURE})", "table": f"{table}\n\n{caption}"}
     for name, content in parts.items():
         pattern = rf"<!-- {name} -->.*?<!-- /{name} -->"
@@ -53,12 +65,19 @@ def readme_text(text: str, results: Results) -> str:
     return text
 
 
+def readme_results() -> dict[str, Results]:
+    """Read the stored results that the README shows."""
+    stored = stored_results()
+    return {preset: stored[preset] for preset in PRESETS}
+
+
 def update_readme() -> None:
     """Bring README.md and its figure in step with the stored results."""
-    results = stored_results()[PRESET]
+    results = readme_results()
     root = project_root()
     buffer = io.BytesIO()
-    plot_dice_over_noise(results.summary).savefig(buffer, format="png", dpi=150, metadata={"Software": None})
+    drawn = plot_dice_over_noise(pooled(results, "summary"))
+    drawn.savefig(buffer, format="png", dpi=150, metadata={"Software": None})
     atomic_write(root / FIGURE, buffer.getvalue())
     atomic_write(root / "README.md", readme_text((root / "README.md").read_text(), results))
 
