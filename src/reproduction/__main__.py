@@ -80,6 +80,10 @@ def _parser() -> argparse.ArgumentParser:
     folders(examples, "data", "runs")
     examples.add_argument("--out", help="folder of the picture (results/<preset>)")
 
+    noise = add("noise", "draw noisy labels on a patient of the preset's data set")
+    folders(noise, "data")
+    noise.add_argument("--out", help="folder of the picture (results/<preset>)")
+
     annotators = add("annotators", "measure a data set that several people drew: results/raters", preset=False)
     annotators.add_argument("--set", required=True, choices=("kits23", "bubil"), help="which data set")
     annotators.add_argument("--source", required=True, help="local copy of its drawings")
@@ -186,6 +190,18 @@ def _dispatch(arguments: argparse.Namespace) -> None:
 
         tables = collect_calibrations(preset, Path(arguments.runs) / preset.name, arguments.data)
         print(write_calibrations(*tables, arguments.out or Path("results") / preset.name))
+    elif arguments.command == "noise":
+        from reproduction.data.cases import CaseSet
+        from reproduction.figures.showing import as_png
+        from reproduction.figures.views import plot_noisy_labels
+        from reproduction.runs.examples import DRAWS, first_with_all, noisy_rows, write_noisy_rows
+
+        config = preset.runs()[0]
+        cases = first_with_all(CaseSet(Path(arguments.data) / config.data_folder))
+        setting = [a for a in preset.grid["a"] if a > 0], config.b, DRAWS
+        out = Path(arguments.out or Path("results") / preset.name)
+        print(atomic_write(out / "noise.png", as_png(plot_noisy_labels(cases, *setting))))
+        write_noisy_rows(noisy_rows(cases, *setting), out)
     elif arguments.command == "examples":
         from reproduction.figures.showing import as_png
         from reproduction.figures.views import plot_examples

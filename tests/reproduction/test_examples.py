@@ -9,11 +9,13 @@ import pytest
 from matplotlib.colors import to_hex
 
 import tiny
+from noisyseg import GaussianDeformation, dice
 from reproduction.__main__ import main
+from reproduction.data.cases import CaseSet
 from reproduction.figures.panels import METHOD_LOOKS
 from reproduction.figures.views import plot_examples
 from reproduction.runs import run as experiment
-from reproduction.runs.examples import MIDDLE, WORST, Choice, Example, choose, make_example
+from reproduction.runs.examples import DRAWS, MIDDLE, WORST, Choice, Example, choose, first_with_all, make_example
 
 
 def test_the_lower_of_two_in_the_middle_and_the_worst_of_the_first_seed():
@@ -61,6 +63,26 @@ def test_each_mask_that_is_not_empty_is_outlined_in_its_colour():
         assert np.asarray(ax.images[0].get_array()).shape == (6, 5)
     with pytest.raises(ValueError, match="found none to draw"):
         plot_examples([])
+
+
+def test_the_first_patient_with_every_organ_is_drawn(tmp_path, capsys):
+    tiny.make_data(tmp_path / "data")
+    preset = tiny.make_preset(tmp_path / "few.yaml", {"a": [0.0, 0.02], "fold": [0]}, **tiny.SMALL)
+    data_set = CaseSet(tmp_path / "data" / preset.runs()[0].data_folder)
+    (organ,) = data_set.manifest["organs"]
+    found = first_with_all(data_set)
+    assert list(found) == [organ] and found[organ].id == next(iter(data_set.entries(organ)))
+    data_set.manifest["organs"]["liver"] = {"nobody": {}}
+    with pytest.raises(ValueError, match=f"no case with every organ: {organ}, liver"):
+        first_with_all(data_set)
+    command = ["noise", "--preset", str(tmp_path / "few.yaml"), "--data", str(tmp_path / "data")]
+    assert main([*command, "--out", str(tmp_path)]) == 0 and str(tmp_path / "noise.png") in capsys.readouterr().out
+    assert matplotlib.image.imread(tmp_path / "noise.png").shape[1] == 1536
+    table = pd.read_csv(tmp_path / "noise.csv")
+    assert table["seed"].tolist() == list(range(DRAWS)) and set(table["a"]) == {0.02}
+    (noisy,) = (GaussianDeformation(0.02, preset.runs()[0].b).sample(found[organ].label, rng=k) for k in (1,))
+    assert table["dice"][1] == pytest.approx(dice(noisy, found[organ].label), abs=1e-6)
+    assert "commit" in (tmp_path / "noise_provenance.json").read_text()
 
 
 @pytest.mark.slow

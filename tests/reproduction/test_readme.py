@@ -11,9 +11,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def test_the_readme_is_in_step_with_the_results():
     text = (ROOT / "README.md").read_text()
-    assert readme_text(text, readme_results()) == text, (
-        "run `make notebooks` (or python -m reproduction.report.readme)"
-    )
+    assert readme_text(text, readme_results()) == text, "run `make notebooks` (or python -m reproduction.report.readme)"
     assert (ROOT / FIGURE).is_file()
     for preset in PRESETS:
         assert f"results/{preset}/provenance.json" in text

@@ -7,9 +7,10 @@ import matplotlib.image
 import numpy as np
 import pytest
 
+from noisyseg import GaussianDeformation
 from reproduction.data.cases import Case
 from reproduction.data.totalsegmentator.patches import examples
-from reproduction.figures.views import plot_cases
+from reproduction.figures.views import plot_cases, plot_noisy_labels
 
 
 def case() -> Case:
@@ -43,6 +44,23 @@ def test_an_empty_label_is_refused():
     one = case()
     with pytest.raises(ValueError, match="is empty"):
         plot_cases({"kidney": Case("x", one.image, 0 * one.label, one.spacing_mm)})
+
+
+def test_noisy_labels_around_the_label():
+    """A row for each case, a column for each strength: the label and every sample that is in the slice are outlined."""
+    one = case()
+    figure = plot_noisy_labels({"kidney": one, "aorta": one}, [0.001, 0.05], 0.1, draws=3)
+    titles = [ax.get_title() for ax in figure.axes]
+    assert titles == ["a = 0.001", "a = 0.05", "", ""] and len(figure.axes) == 4
+    for ax, a in zip(figure.axes, [0.001, 0.05] * 2, strict=True):
+        assert np.array_equal(np.asarray(ax.images[0].get_array()), one.image[:, :, 6].T)
+        *samples, label = ax.collections
+        assert label.get_paths()[0].get_extents().bounds == (0.5, 1.5, 3.0, 2.0)
+        drawn = [GaussianDeformation(a, 0.1).sample(one.label, rng=k)[..., 6] for k in range(3)]
+        assert len(samples) == sum(map(np.any, drawn)) > 0
+    tiny = figure.axes[0].collections[0].get_paths()[0].get_extents().bounds
+    assert tiny == (0.5, 1.5, 3.0, 2.0), "next to no noise: the label itself"
+    assert "aorta (s0001)" in figure.axes[2].get_ylabel()
 
 
 def test_real_cases_at_hand(tmp_path, shared_data):

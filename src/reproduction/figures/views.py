@@ -7,11 +7,13 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 
+from noisyseg import GaussianDeformation
 from reproduction.data.cases import Case
 from reproduction.data.patches import centre_of_mass
 from reproduction.figures.drawing import drawing, legend_below, picture
-from reproduction.figures.palette import GREY_VALUES, NOISY, TRUE_LABEL
+from reproduction.figures.palette import GREY_VALUES, NOISY, PAPER, TRUE_LABEL
 from reproduction.figures.panels import METHOD_LOOKS
 from reproduction.figures.showing import WIDTH
 from reproduction.runs.examples import Example
@@ -56,6 +58,41 @@ def plot_cases(cases: Mapping[str, Case]) -> Figure:
                 ax.set_xlabel(across, fontsize=8)
                 ax.set_ylabel(along, fontsize=8)
             row[0].set_ylabel(f"{name} ({case.id})\n{VIEWS[0][5]}", fontsize=8)
+    return figure
+
+
+def plot_noisy_labels(cases: Mapping[str, Case], strengths: Sequence[float], b: float, draws: int) -> Figure:
+    """Draw noisy labels on real organs: a row for each case, a column for each noise strength.
+
+    Shown is the axial slice through the centre of mass of the label, which is outlined, with samples of the noise
+    model; sample k has the seed k everywhere. Grey values as in `plot_cases`.
+
+    Raises
+    ------
+    ValueError
+        If a label is empty.
+    """
+    size = (len(cases), len(strengths))
+    with drawing((WIDTH / size[1] + 0.2) * size[0] + 0.4, *size, squeeze=False) as (figure, axes):
+        for row, (name, case) in zip(axes, cases.items(), strict=True):
+            z = int(np.floor(centre_of_mass(case.label)[2]))
+            for ax, a in zip(row, strengths, strict=True):
+                title = f"a = {a:g}" if ax in axes[0] else ""
+                picture(ax, case.image[..., z].T, title, *SOFT_TISSUE_HU, cmap=GREY_VALUES, origin="lower")
+                noise = GaussianDeformation(a, b)
+                for sample in (noise.sample(case.label, rng=k)[..., z] for k in range(draws)):
+                    if 0 < sample.sum() < sample.size:
+                        outline = ax.contour(sample.T, [0.5], colors=NOISY, linewidths=0.9)
+                        outline.set(path_effects=[withStroke(linewidth=2.2, foreground=PAPER)])
+                ax.contour(case.label[..., z].T, [0.5], colors=TRUE_LABEL, linewidths=1.4)
+                seen = np.argwhere(case.label[..., z])
+                middle = (seen.min(axis=0) + seen.max(axis=0)) / 2
+                half = np.ptp(seen, axis=0).max() / 2 + 0.2 * len(case.image)
+                ax.set(xlim=(middle[0] - half, middle[0] + half), ylim=(middle[1] - half, middle[1] + half))
+            row[0].set_ylabel(f"{name} ({case.id})", fontsize=8)
+        axes[0, 0].plot([], [], color=TRUE_LABEL, label="label")
+        axes[0, 0].plot([], [], color=NOISY, linewidth=0.9, label="noisy labels")
+        legend_below(figure, axes[0, 0], 2)
     return figure
 
 

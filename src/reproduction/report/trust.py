@@ -26,6 +26,7 @@ COMMANDS = {
     "chapters": "python -m reproduction times",
     "kits23": "python data_scripts/kits23.py",
     "lidc": "python data_scripts/lidc.py",
+    "openkbp/noise": "python -m reproduction noise --preset openkbp",
     "rater_levels": "python data_scripts/rater_levels.py",
     "raters/kits23": "python -m reproduction annotators --set kits23",
     "raters/bubil": "python -m reproduction annotators --set bubil",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,16 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from noisyseg import dice, optimal_dice
+from noisyseg import GaussianDeformation, dice, optimal_dice
 from reproduction.config import SEED_AXIS, Preset
-from reproduction.paths import atomic_write
+from reproduction.data.cases import Case, CaseSet
+from reproduction.paths import atomic_write, write_json
+from reproduction.provenance import provenance
 from reproduction.runs.run import Run
 from reproduction.runs.tables import collect_cases
 
 MIDDLE, WORST = "in the middle", "worst"
+DRAWS = 5  # noisy labels of an organ in a picture
 METHOD = "CE(*)"  # by its Dice the cases are chosen
 
 
@@ -74,6 +78,37 @@ def choose(cases: pd.DataFrame) -> list[Choice]:
             row = ranked.iloc[place]
             choices.append(Choice(str(organ), float(a), which, str(row["case"]), int(row["fold"])))
     return choices
+
+
+def first_with_all(data_set: CaseSet) -> dict[str, Case]:
+    """Read the first patient who has every organ of a data set: organ to case.
+
+    Raises
+    ------
+    ValueError
+        If nobody has every organ.
+    """
+    organs = list(data_set.manifest["organs"])
+    ids = [name for name in data_set.entries(organs[0]) if all(name in data_set.entries(organ) for organ in organs)]
+    if not ids:
+        raise ValueError(f"{data_set.folder} has no case with every organ: {', '.join(organs)}")
+    return {organ: data_set.load(organ, ids[:1])[0] for organ in organs}
+
+
+def noisy_rows(cases: Mapping[str, Case], strengths: Sequence[float], b: float, draws: int) -> pd.DataFrame:
+    """Score samples of the noise against the label they come from: ``organ, case, a, seed, dice``.
+
+    Sample k has the seed k everywhere, as in :func:`reproduction.figures.views.plot_noisy_labels`.
+    """
+    return pd.DataFrame(
+        [
+            {"organ": organ, "case": case.id, "a": a, "seed": k}
+            | {"dice": dice(GaussianDeformation(a, b).sample(case.label, rng=k), case.label)}
+            for organ, case in cases.items()
+            for a in strengths
+            for k in range(draws)
+        ]
+    )
 
 
 def make_example(choice: Choice, image: NDArray, noisy: NDArray, masks: Mapping[str, NDArray]) -> Example:
@@ -130,3 +165,10 @@ def write_examples(examples: Sequence[Example], folder: str | os.PathLike[str]) 
     """Write ``examples.csv`` into a folder: which cases and slices are shown, and what they score."""
     table = pd.DataFrame([example.row() for example in examples])
     return atomic_write(Path(folder) / "examples.csv", table.to_csv(index=False, float_format="%.6f"))
+
+
+def write_noisy_rows(table: pd.DataFrame, folder: str | os.PathLike[str]) -> Path:
+    """Write ``noise.csv`` into a folder, with its provenance in ``noise_provenance.json``."""
+    facts = {**provenance(), "created": datetime.now(UTC).isoformat(timespec="seconds")}
+    write_json(Path(folder) / "noise_provenance.json", facts)
+    return atomic_write(Path(folder) / "noise.csv", table.to_csv(index=False, float_format="%.6f"))
