@@ -336,6 +336,10 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path, out: Path) -> None:
     assert names(out) == ["x_0.nii", "x_1.nii"]
 
 
+def heed_ctrl_c() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_ctrl_c_leaves_whole_masks_alone(tmp_path: Path, out: Path, jobs: int) -> None:
     classes = np.broadcast_to(np.tile(M, (12, 12, 12))[..., None], (84, 72, 60, 12))
@@ -344,7 +348,9 @@ def test_ctrl_c_leaves_whole_masks_alone(tmp_path: Path, out: Path, jobs: int) -
     for k in range(2, 40):
         os.link(cases[k % 2], cases[k])
     command = [sys.executable, "-m", "noisyseg", "threshold", *map(str, cases), "--out", str(out), "--jobs", str(jobs)]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    pipes = {"stderr": subprocess.PIPE, "stdout": subprocess.PIPE}
+    # A shell in the background has its children ignore the signal, the tests and theirs too.
+    with subprocess.Popen(command, **pipes, text=True, preexec_fn=heed_ctrl_c) as process:
         while len([name for name in names(out) if not name.endswith(".part")]) < 12:
             assert process.poll() is None
             time.sleep(0.02)
