@@ -273,7 +273,10 @@ def test_letters_of_an_enlarged_figure_are_as_large_as_drawn(chromium, html, nam
 def test_a_figure_opens_in_full_size(chromium, html, name):
     with Visit(chromium, html, name) as visit:
         button = visit.page.locator("button.enlarge").first
-        small = button.locator("img").evaluate("(e) => [e.getBoundingClientRect().width, e.naturalWidth]")
+        # A PNG has two pixels for one, and says how wide it is drawn.
+        small = button.locator("img").evaluate(
+            "(e) => [e.getBoundingClientRect().width, Number(e.getAttribute('width')) || e.naturalWidth]"
+        )
         assert small[0] < 0.5 * small[1], "a figure is drawn for a wide page"
         button.focus()
         visit.page.keyboard.press("Enter")
@@ -324,7 +327,7 @@ def test_pictures_have_their_own_grey_values_in_the_dark(chromium, html, name):
             pixels[theme] = imread(BytesIO(figure.screenshot()))[6:-6, 6:-6]
     assert pixels["light"].shape[1] > 600 and pixels["light"].std() > 0.05
     difference = abs(pixels["light"] - pixels["dark"])
-    assert difference.mean() < 0.005 and (difference > 0.1).mean() < 0.02
+    assert difference.mean() < 0.01 and (difference > 0.1).mean() < 0.02  # a filter changes more than a tenth
 
 
 def judged(visit: Visit, question: str) -> list[tuple[str, str, int, str]]:
