@@ -40,7 +40,7 @@ def test_the_commands_exist(source):
     if first == "make" and rest[0] == "reproduce":
         assert (ROOT / "workflow" / "presets" / f"{rest[1].partition('=')[2]}.yaml").is_file(), command
     elif rest[0] == "-m":
-        assert rest[1] == "reproduction" and rest[2] in ("times", "annotators")
+        assert rest[1] == "reproduction" and rest[2] in ("times", "annotators", "noise")
     elif first == "python":
         assert (ROOT / rest[0]).is_file(), command
     else:
