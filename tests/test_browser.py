@@ -188,7 +188,7 @@ def test_the_menu_opens_the_navigation_over_a_narrow_page(chromium, html, width)
         link = visit.page.locator("nav.bd-docs-nav a", has_text="Label noise").first
         assert not link.is_visible()
         visit.page.locator("button.primary-toggle:visible").click()
-        link.wait_for(state="visible", timeout=15000)
+        link.wait_for(state="visible", timeout=3000)
         link.click()
         visit.page.wait_for_url("**/label_noise.html")
         assert not visit.problems
@@ -200,9 +200,9 @@ def test_the_menu_hides_and_shows_the_side_bar_of_a_wide_page(chromium, html):
         link = bar.locator("nav a", has_text="Volume").first
         assert link.is_visible()
         button.click()
-        link.wait_for(state="hidden", timeout=15000)
+        link.wait_for(state="hidden", timeout=3000)
         button.click()
-        link.wait_for(state="visible", timeout=15000)
+        link.wait_for(state="visible", timeout=3000)
 
 
 @pytest.mark.parametrize("width", [375, 1100])
@@ -210,9 +210,9 @@ def test_the_contents_of_a_page_open(chromium, html, width):
     with Visit(chromium, html, CHAPTER, width) as visit:
         visit.page.locator("button.secondary-toggle:visible").click()
         link = visit.page.locator("dialog[open] .page-toc a, dialog[open] nav a").first
-        link.wait_for(state="visible", timeout=15000)
+        link.wait_for(state="visible", timeout=3000)
         visit.page.keyboard.press("Escape")
-        link.wait_for(state="hidden", timeout=15000)
+        link.wait_for(state="hidden", timeout=3000)
         assert not visit.problems
 
 
@@ -263,10 +263,10 @@ def test_letters_of_an_enlarged_figure_are_as_large_as_drawn(chromium, html, nam
         for button in visit.page.locator("button.enlarge").all():
             button.click()
             full = visit.page.locator("#full-figure img")
-            full.wait_for(state="visible", timeout=15000)
+            full.wait_for(state="visible", timeout=3000)
             assert full.evaluate("(e) => e.getBoundingClientRect().width") >= 768
             visit.page.keyboard.press("Escape")
-            full.wait_for(state="hidden", timeout=15000)
+            full.wait_for(state="hidden", timeout=3000)
 
 
 @pytest.mark.parametrize("name", [HEAVY, CHAPTER])
@@ -281,11 +281,11 @@ def test_a_figure_opens_in_full_size(chromium, html, name):
         button.focus()
         visit.page.keyboard.press("Enter")
         full = visit.page.locator("#full-figure img")
-        full.wait_for(state="visible", timeout=15000)
+        full.wait_for(state="visible", timeout=3000)
         assert full.evaluate("(e) => e.getBoundingClientRect().width") >= small[1]
         assert full.get_attribute("alt")
         visit.page.keyboard.press("Escape")
-        full.wait_for(state="hidden", timeout=15000)
+        full.wait_for(state="hidden", timeout=3000)
 
 
 def test_a_wide_table_scrolls_in_its_own_box_and_by_keyboard(chromium, html):
@@ -295,7 +295,7 @@ def test_a_wide_table_scrolls_in_its_own_box_and_by_keyboard(chromium, html):
         box.focus()
         for _ in range(3):
             visit.page.keyboard.press("ArrowRight")
-        visit.page.wait_for_function("(e) => e.scrollLeft > 0", arg=box.element_handle(), timeout=15000)
+        visit.page.wait_for_function("(e) => e.scrollLeft > 0", arg=box.element_handle(), timeout=3000)
 
 
 def test_every_control_shows_that_it_has_the_focus(chromium, html):
@@ -457,13 +457,13 @@ def test_an_address_opens_the_proof_that_it_leads_into(chromium, html, fragment)
         assert sees(visit, f"#{INSIDE}") and not sees(visit, "#proof-2 > p")
         visit.page.evaluate("() => document.querySelector('#proof-1').open = false")
         visit.page.evaluate(f"() => {{ location.hash = 'x'; location.hash = '{fragment}'; }}")
-        visit.page.wait_for_function("() => document.querySelector('#proof-1').open", timeout=15000)
+        visit.page.wait_for_function("() => document.querySelector('#proof-1').open", timeout=3000)
 
 
 def test_a_search_in_the_page_finds_words_of_a_closed_proof(chromium, html):
     """Chromium opens a box of its own accord for a fragment of text, by the rule that it has for a search."""
     with Visit(chromium, html, CHAPTER, query="#:~:text=divergence%20of%20two%20Bernoulli") as visit:
-        visit.page.wait_for_function("() => document.querySelector('#proof-1').open", timeout=15000)
+        visit.page.wait_for_function("() => document.querySelector('#proof-1').open", timeout=3000)
 
 
 def test_one_button_opens_all_proofs_and_closes_them(chromium, html):
@@ -497,7 +497,7 @@ def test_the_link_to_the_code_of_a_figure_opens_the_code(chromium, html):
         code = visit.page.locator(link.get_attribute("href") or "")
         assert not code.evaluate(SEES)
         link.click()
-        visit.page.wait_for_function("() => document.querySelector('#page-code').open", timeout=15000)
+        visit.page.wait_for_function("() => document.querySelector('#page-code').open", timeout=3000)
         assert code.evaluate(SEES)
 
 

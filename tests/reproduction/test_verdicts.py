@@ -163,7 +163,7 @@ def test_a_network_that_is_no_better_than_a_constant_shape_is_named():
         for name, lo in zip(OVER_CONSTANT, los, strict=True)
     ]
     table = pd.DataFrame(rows)
-    said = "neither CE(*) nor SD(0) is better than CONST(*), a constant shape that never sees the image."
+    said = "neither CE(*) nor SD(0) is shown to be better than CONST(*), a constant shape that never sees the image."
     assert constant_sentence(table) == f"At a = .02 and .03 on the aorta {said}"
     assert constant_sentence(table[table["a"] == 0.0]) == constant_sentence(table[:1]) == ""
     full = pd.concat([differences_of(UP, UP, NONE), table])

@@ -161,7 +161,7 @@ def constant_sentence(differences: pd.DataFrame) -> str:
     --------
     >>> row = {"organ": "aorta", "a": 0.03, "score": "dice_noisy", "n": 9, "lo": -0.1, "hi": 0.1}
     >>> constant_sentence(pd.DataFrame([{**row, "difference": name} for name in OVER_CONSTANT])).partition(", ")[0]
-    'At a = .03 on the aorta neither CE(*) nor SD(0) is better than CONST(*)'
+    'At a = .03 on the aorta neither CE(*) nor SD(0) is shown to be better than CONST(*)'
     """
     d: Any = differences
     settings = d[d["difference"].isin(OVER_CONSTANT) & (d["score"] == "dice_noisy")]
@@ -170,7 +170,7 @@ def constant_sentence(differences: pd.DataFrame) -> str:
         if len(rows) == len(OVER_CONSTANT) and "better" not in map(outcome, rows.to_dict("records")):
             names.setdefault(str(organ), []).append(short(a, 2))
     where = listed(f"a = {listed(strengths)} on the {organ}" for organ, strengths in names.items()) if names else ""
-    said = "neither CE(*) nor SD(0) is better than CONST(*), a constant shape that never sees the image."
+    said = "neither CE(*) nor SD(0) is shown to be better than CONST(*), a constant shape that never sees the image."
     return f"At {where} {said}" if where else ""
 
 

@@ -97,8 +97,8 @@ def summary(results: Mapping[str, Results], variants: Mapping[str, Results]) -> 
         )
         if apart.empty and behind.min() < 0:
             said[-1] += (
-                " So far as these cases can tell, the two losses order the voxels equally well, and what CE(\\*) lacks "
-                "is the level at which to cut the image at hand."
+                " No difference between the two is shown with that threshold, which is no proof that there is none: "
+                "the intervals are in the table of other thresholds."
             )
     planned = len(list((project_root() / "workflow" / "presets" / "why").glob("*.yaml")))
     if len(variants) < planned:
